@@ -1,0 +1,183 @@
+//! What a framework must offer to be measured.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::model::{ModelKind, Precision, ProcessorKind, Variant, Workload};
+use crate::record::SessionFacts;
+
+/// The field's claim about a framework, shown beside what was measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Claim {
+    /// Precisions the claim is about.
+    pub about: &'static str,
+    /// Memory saved against 16-bit, percent, low and high.
+    pub memory_percent: (f64, f64),
+    /// Speed-up against 16-bit, low and high.
+    pub speedup: (f64, f64),
+}
+
+/// What is fixed about a backend.
+#[derive(Debug)]
+pub struct BackendInfo {
+    /// Registry key, as typed on the command line.
+    pub id: &'static str,
+    /// Name in tables.
+    pub framework: &'static str,
+    pub homepage: &'static str,
+    /// One phrase for the table's last column.
+    pub use_case: &'static str,
+    /// What it can make and run, widest first.
+    pub precisions: &'static [Precision],
+    pub kinds: &'static [ModelKind],
+    pub claim: Option<Claim>,
+    /// Command that installs it, for hints.
+    pub install: &'static str,
+    /// False for harness-only backends, which no recommendation or `all` includes.
+    pub listed: bool,
+}
+
+/// Whether a backend can run here. A backend that cannot is listed all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Availability {
+    Ready { version: String },
+    NotInstalled { hint: String },
+    NotCompiled { feature: &'static str },
+    Unsupported { reason: String },
+}
+
+impl Availability {
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Availability::Ready { .. })
+    }
+}
+
+/// A device as the framework itself lists it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct BackendDevice {
+    /// The framework's own id: `cpu`, `CUDA0`, `NPU`.
+    pub id: String,
+    pub kind: ProcessorKind,
+    pub name: String,
+    pub memory_total_bytes: Option<u64>,
+    pub memory_free_bytes: Option<u64>,
+    /// Why it cannot be used although the framework knows it (missing driver), empty otherwise.
+    pub problem: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// A limit of the framework, not a defect: architecture, precision or operator it does not do.
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("not installed: {hint}")]
+    NotInstalled { hint: String },
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl BackendError {
+    /// Any error as a [`BackendError::Failed`], with its chain.
+    pub fn failed(context: &str, error: impl std::error::Error) -> Self {
+        let mut text = format!("{context}: {error}");
+        let mut source = error.source();
+        while let Some(e) = source {
+            text.push_str(&format!(": {e}"));
+            source = e.source();
+        }
+        BackendError::Failed(text)
+    }
+}
+
+/// Makes one variant of a source model.
+pub struct PrepareRequest<'a> {
+    pub model: &'a str,
+    /// The source: a GGUF file, an ONNX file, or a directory.
+    pub source: &'a Path,
+    pub precision: Precision,
+    /// Root of the content-addressed variant cache.
+    pub cache: &'a Path,
+    /// Calibration or importance text, where the precision needs one.
+    pub corpus: Option<&'a Path>,
+    /// Called with a fraction in 0..=1 and the step's name.
+    pub progress: &'a mut dyn FnMut(f64, &str),
+}
+
+/// Opens a variant for measuring.
+#[derive(Debug, Clone)]
+pub struct OpenRequest {
+    pub variant: Variant,
+    pub device: String,
+    pub threads: u32,
+    pub workload: Workload,
+    /// Most tokens that will be in context at once; 0 for graph workloads.
+    pub context: u32,
+    pub options: BTreeMap<String, String>,
+}
+
+/// A framework.
+pub trait Backend: Send + Sync {
+    fn info(&self) -> &'static BackendInfo;
+
+    /// Cheap and safe in the main process: looks for files, loads no native code.
+    fn availability(&self) -> Availability;
+
+    /// Devices the framework offers. May load native code: called inside a worker.
+    fn devices(&self) -> Result<Vec<BackendDevice>, BackendError>;
+
+    /// Makes the variant or finds it in the cache. Called inside a worker.
+    fn prepare(&self, request: PrepareRequest<'_>) -> Result<Variant, BackendError>;
+
+    /// Loads a variant; the harness times this call as load time. Called inside a worker.
+    fn open(&self, request: &OpenRequest) -> Result<Session, BackendError>;
+
+    /// Files a machine needs for this backend to be ready, for `runtime list`.
+    fn library(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// An opened model.
+pub enum Session {
+    Text(Box<dyn TextSession>),
+    Graph(Box<dyn GraphSession>),
+}
+
+/// Autoregressive text generation over token ids. Every call returns when the device is done.
+pub trait TextSession {
+    fn facts(&self) -> SessionFacts;
+
+    fn vocabulary(&self) -> u32;
+
+    /// Forgets all context.
+    fn reset(&mut self) -> Result<(), BackendError>;
+
+    /// Appends `tokens` to the context and returns the greedy next token. Only last-position logits are computed.
+    fn prefill(&mut self, tokens: &[u32]) -> Result<u32, BackendError>;
+
+    /// Appends one token and returns the greedy next one.
+    fn decode(&mut self, token: u32) -> Result<u32, BackendError>;
+
+    /// Appends `tokens`, teacher-forced, and hands each position's logits (`vocabulary` floats) to `sink` in order.
+    fn logits(
+        &mut self,
+        tokens: &[u32],
+        sink: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), BackendError>;
+}
+
+/// One-shot inference of a graph: embedding, vision, speech. Inputs are set once, then run repeatedly.
+pub trait GraphSession {
+    fn facts(&self) -> SessionFacts;
+
+    /// Fills the inputs for `index` of the suite's deterministic input set.
+    fn set_input(&mut self, index: usize) -> Result<(), BackendError>;
+
+    /// One inference of the batch.
+    fn run(&mut self) -> Result<(), BackendError>;
+
+    /// The last run's first floating-point output, flattened.
+    fn output(&self) -> Result<Vec<f32>, BackendError>;
+}

@@ -1,0 +1,63 @@
+//! The list of commands, and the program's main path: parse, dispatch, print the error, exit.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::{CliError, CliResult, Format, Output, exit};
+
+/// Benchmarks and advises on running AI models on edge devices.
+#[derive(Debug, Parser)]
+#[command(name = "edge-advisor", version, max_term_width = 100)]
+struct Cli {
+    /// Output format.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+    /// No progress and no notes on stderr.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+// One line a command: the variant here, its file beside this one, its arm in `dispatch`.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+fn dispatch(command: Command, _output: &Output) -> CliResult {
+    match command {}
+}
+
+/// The clap definition, for completions, man pages and tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the arguments, runs the command, prints an error if there is one.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    let output = Output { format: cli.format, quiet: cli.quiet };
+    match dispatch(cli.command, &output) {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => ExitCode::from(print_error(&e)),
+    }
+}
+
+fn print_error(e: &CliError) -> u8 {
+    if e.broken_pipe {
+        return exit::OK;
+    }
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "error: {}", e.cause);
+    if let Some(hint) = &e.hint {
+        let _ = writeln!(err, "\nhint: {hint}");
+    }
+    e.code
+}

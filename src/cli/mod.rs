@@ -1,0 +1,10 @@
+//! The command line: one file a command. stdout is data; stderr is progress, warnings and errors.
+
+mod commands;
+mod error;
+pub mod exit;
+mod output;
+
+pub use commands::{command, main};
+pub use error::{CliError, CliResult};
+pub use output::{Format, Output};

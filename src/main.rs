@@ -1,0 +1,7 @@
+//! The binary: parse, run, turn the result into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edge_advisor::cli::main()
+}

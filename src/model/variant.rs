@@ -1,0 +1,40 @@
+//! One file (or directory) of a model at one precision, and how it was made.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Precision;
+
+/// How many tensors and bytes are stored in one type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeCount {
+    /// Storage type as the file spells it, e.g. `Q5_0`.
+    pub dtype: String,
+    pub tensors: u64,
+    pub bytes: u64,
+}
+
+/// A model at one precision, on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    pub model: String,
+    pub precision: Precision,
+    /// What to open: a file, or a directory for formats that are several files.
+    pub path: PathBuf,
+    /// All files together.
+    pub size_bytes: u64,
+    /// From tensor bytes, not from the precision's name.
+    pub bits_per_weight: f64,
+    /// The tensor-type histogram, largest first.
+    pub types: Vec<TypeCount>,
+    /// Tool and version that made it; `source` for the file as it came.
+    pub made_by: String,
+    /// SHA-256 of the source file it was made from, hex.
+    pub source_sha256: String,
+    /// Storage type most of the source's weights had, so that a reader knows what quality is relative to.
+    pub source_type: String,
+    /// Tensors that could not take the wanted type: `wanted -> used: count`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
+}

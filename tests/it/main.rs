@@ -1,0 +1,2 @@
+//! One integration binary: a module an area.
+
