@@ -1,2 +1,1 @@
 //! One integration binary: a module an area.
-
