@@ -23,5 +23,6 @@ fn choose(variable: &str, default: impl Fn(&ProjectDirs) -> PathBuf) -> PathBuf 
         return PathBuf::from(dir);
     }
     // No home directory (a bare container): keep things beside the work.
-    ProjectDirs::from("", "", "edge-advisor").map_or_else(|| PathBuf::from(".edge-advisor"), |d| default(&d))
+    ProjectDirs::from("", "", "edge-advisor")
+        .map_or_else(|| PathBuf::from(".edge-advisor"), |d| default(&d))
 }
