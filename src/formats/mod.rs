@@ -1,1 +1,6 @@
-//! (being written)
+//! Readers of model files. Every header is untrusted: bounded memory, checked arithmetic, no panic.
+
+mod error;
+pub mod gguf;
+
+pub use error::FormatError;

@@ -71,6 +71,8 @@ pub enum Attention {
     },
     /// Multi-head latent attention: one compressed row a position.
     Mla { heads: u32, kv_lora_rank: u32, rope_dim: u32 },
+    /// Attention and a state-space mixer side by side in one layer (Falcon-H1): keeps both.
+    Parallel { heads: u32, kv_heads: u32, key_dim: u32, value_dim: u32, state_elements: u64 },
     /// Recurrent or state-space layer: a fixed state whatever the context.
     Recurrent { state_elements: u64 },
     /// Bidirectional attention of an encoder: nothing is kept between calls.

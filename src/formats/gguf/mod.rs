@@ -1,0 +1,19 @@
+//! GGUF: head-only reader (never loads tensor data), streaming writer, and the model's shape.
+
+mod head;
+mod input;
+mod shape;
+mod split;
+mod types;
+mod value;
+mod windows;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use head::{Gguf, Part, TensorInfo};
+pub use shape::to_spec;
+pub use types::{GgmlType, TYPES, ggml_type, ggml_type_named};
+pub use value::{Array, Encoded, Value, ValueType};
+pub use write::{GgufWriter, TensorDecl};
