@@ -203,8 +203,8 @@ fn read_per_token(spec: &ModelSpec, t: &TensorSpec, bytes: u64) -> u64 {
 
 fn kv_groups(spec: &ModelSpec, context: u64, kv: KvPrecision) -> Vec<KvGroup> {
     let mut groups: Vec<KvGroup> = Vec::new();
-    for layer in &spec.layers {
-        let (kind, positions, bytes) = layer_cache(layer, context, kv);
+    for layer in spec.layers.iter().flat_map(caches) {
+        let (kind, positions, bytes) = layer_cache(&layer, context, kv);
         match groups.iter_mut().find(|g| g.kind == kind && g.positions == positions) {
             Some(g) => {
                 g.layers += 1;
@@ -214,6 +214,17 @@ fn kv_groups(spec: &ModelSpec, context: u64, kv: KvPrecision) -> Vec<KvGroup> {
         }
     }
     groups
+}
+
+/// What a layer keeps, one entry a cache: a parallel layer keeps two.
+fn caches(layer: &Attention) -> Vec<Attention> {
+    match *layer {
+        Attention::Parallel { heads, kv_heads, key_dim, value_dim, state_elements } => vec![
+            Attention::Gqa { heads, kv_heads, key_dim, value_dim, window: None, shared: false },
+            Attention::Recurrent { state_elements },
+        ],
+        ref other => vec![other.clone()],
+    }
 }
 
 fn layer_cache(layer: &Attention, context: u64, kv: KvPrecision) -> (String, u64, u64) {
@@ -237,6 +248,8 @@ fn layer_cache(layer: &Attention, context: u64, kv: KvPrecision) -> (String, u64
         Attention::Recurrent { state_elements } => {
             ("recurrent".to_owned(), 0, state_elements.saturating_mul(4))
         }
+        // Taken apart by `caches`.
+        Attention::Parallel { .. } => ("parallel".to_owned(), 0, 0),
         Attention::Encoder { .. } => ("encoder".to_owned(), 0, 0),
     }
 }
@@ -263,6 +276,7 @@ fn compute_buffers(spec: &ModelSpec, context: u64, params: &MemoryParams) -> u64
 fn heads(layer: &Attention) -> u32 {
     match *layer {
         Attention::Gqa { heads, .. }
+        | Attention::Parallel { heads, .. }
         | Attention::Mla { heads, .. }
         | Attention::Encoder { heads, .. } => heads,
         Attention::Recurrent { .. } => 0,
