@@ -1,1 +1,11 @@
-//! (being written)
+//! Gets frameworks onto the machine: pinned and hashed packages, downloaded, unpacked and found again.
+
+mod extract;
+mod fetch;
+mod hash;
+mod registry;
+
+pub use extract::{ExtractError, Limits, extract};
+pub use fetch::{Download, FetchError, Progress, download};
+pub use hash::{sha256_bytes, sha256_file};
+pub use registry::{Registry, RegistryError, resolve};
