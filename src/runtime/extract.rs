@@ -149,9 +149,8 @@ impl Unpacker<'_> {
 
 /// A relative path of plain names, on every platform.
 fn is_inside(name: &str) -> bool {
-    let plain = Path::new(name)
-        .components()
-        .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let plain =
+        Path::new(name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
     plain && !name.is_empty() && !name.contains(['\\', ':', '\0'])
 }
 

@@ -270,9 +270,8 @@ fn agent(url: &str) -> Result<ureq::Agent, FetchError> {
     if !url.starts_with("https://") && !loopback {
         return Err(FetchError::NotHttps { url: shown(url) });
     }
-    let tls = ureq::tls::TlsConfig::builder()
-        .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-        .build();
+    let tls =
+        ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
     let config = ureq::Agent::config_builder()
         .https_only(!loopback)
         .http_status_as_error(false)

@@ -99,8 +99,9 @@ fn pick(
     file: &str,
     sha256: &str,
 ) -> Result<String, RegistryError> {
-    let index: IndexPage = serde_json::from_slice(body).map_err(|e| {
-        RegistryError::NotAnIndex { package: package.to_owned(), why: e.to_string() }
+    let index: IndexPage = serde_json::from_slice(body).map_err(|e| RegistryError::NotAnIndex {
+        package: package.to_owned(),
+        why: e.to_string(),
     })?;
     let found = index.files.into_iter().find(|f| f.filename == file).ok_or_else(|| {
         RegistryError::NoSuchFile { package: package.to_owned(), file: file.to_owned() }
