@@ -23,10 +23,14 @@ struct Cli {
 
 // One line a command: the variant here, its file beside this one, its arm in `dispatch`.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Probe(super::probe::Args),
+}
 
-fn dispatch(command: Command, _output: &Output) -> CliResult {
-    match command {}
+fn dispatch(command: Command, output: &Output) -> CliResult {
+    match command {
+        Command::Probe(args) => super::probe::run(&args, output),
+    }
 }
 
 /// The clap definition, for completions, man pages and tests.

@@ -4,6 +4,7 @@ mod commands;
 mod error;
 pub mod exit;
 mod output;
+mod probe;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

@@ -1,1 +1,41 @@
-//! (being written)
+//! What a device is, what it can do, and what this process may use of it: facts with their sources.
+
+mod apis;
+mod apple;
+mod cache;
+mod capability;
+mod cgroup;
+mod cpu;
+mod device;
+mod fingerprint;
+mod gpu;
+mod host;
+mod limits;
+mod live;
+mod loader;
+mod memory;
+mod npu;
+mod nvml;
+mod os;
+mod parse;
+mod parts;
+mod pci;
+mod power;
+mod recorded;
+mod report;
+mod run;
+mod smbios;
+mod state;
+mod system;
+mod windows;
+
+pub use cache::{CacheError, cache_dir, cached_measured, store_measured};
+pub use capability::{BandwidthPoint, ComputePoint, Measured, Rate};
+pub use fingerprint::{FactChange, fingerprint_diff, fingerprint_facts};
+pub use host::{Access, CommandError, Host, Loader, ReadError, Ulimit};
+pub use live::LiveHost;
+pub use nvml::{NvmlGpu, NvmlSnapshot};
+pub use recorded::{Each, HOST_FILE, HostFile, HostFileError, RecordedHost};
+pub use report::*;
+pub use run::{ProbeOptions, run};
+pub use state::{LoadMonitor, host_state};

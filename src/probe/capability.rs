@@ -1,0 +1,76 @@
+//! What `--measure` found: real rates with their spread, kept with the fingerprint they belong to.
+
+use serde::{Deserialize, Serialize};
+
+/// A repeated measurement: the best repetition and how far the middle one lies below it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Best repetition: other programs only ever make it slower.
+    pub best: f64,
+    pub median: f64,
+    /// (best - median) / best; a large one says that something interfered.
+    pub spread: f64,
+    pub repetitions: u32,
+}
+
+/// Bandwidth of one kernel at one working-set size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BandwidthPoint {
+    /// `read`, `copy`, `triad`.
+    pub kernel: String,
+    pub threads: u32,
+    /// Bytes touched by all threads together.
+    pub bytes: u64,
+    /// GB/s (10^9), counted as STREAM counts: bytes the kernel names, without write-allocate traffic.
+    pub gbs: Rate,
+}
+
+/// Arithmetic rate of one kernel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComputePoint {
+    /// `f32`, `int8_dot`, `bf16_dot`, `f16`.
+    pub kind: String,
+    /// Instruction set of the kernel that ran: `avx2+fma`, `avx512-vnni`, `neon`.
+    pub kernel: String,
+    pub threads: u32,
+    /// TFLOP/s or TOP/s; a multiply-add counts as two.
+    pub tera: Rate,
+    /// What clock x units allow, where both are known.
+    #[serde(default)]
+    pub ceiling: Option<f64>,
+}
+
+/// All measurements of one device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// RFC 3339, UTC.
+    pub when: String,
+    /// Version of edge-advisor that measured.
+    pub version: String,
+    pub fingerprint: String,
+    pub bandwidth: Vec<BandwidthPoint>,
+    pub compute: Vec<ComputePoint>,
+    /// Sequential read of a file that is not in the page cache, GB/s; `None` where the cache could not be dropped.
+    pub disk_gbs: Option<Rate>,
+    /// What made a number doubtful: load, throttling, a ceiling that was passed.
+    pub notes: Vec<String>,
+}
+
+impl Measured {
+    /// Best RAM rate of a kernel: the largest working set, over all thread counts.
+    pub fn ram_gbs(&self, kernel: &str) -> Option<&BandwidthPoint> {
+        let largest =
+            self.bandwidth.iter().filter(|p| p.kernel == kernel).map(|p| p.bytes).max()?;
+        self.bandwidth
+            .iter()
+            .filter(|p| p.kernel == kernel && p.bytes == largest)
+            .max_by(|a, b| a.gbs.best.total_cmp(&b.gbs.best))
+    }
+
+    /// Best rate of a kind of arithmetic.
+    pub fn tera(&self, kind: &str) -> Option<&ComputePoint> {
+        let all = self.compute.iter().filter(|p| p.kind == kind);
+        all.max_by(|a, b| a.tera.best.total_cmp(&b.tera.best))
+    }
+}
