@@ -25,11 +25,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Probe(super::probe::Args),
+    Profiles(super::profiles::ProfilesArgs),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
     match command {
         Command::Probe(args) => super::probe::run(&args, output),
+        Command::Profiles(args) => super::profiles::run(&args, output),
     }
 }
 

@@ -5,6 +5,7 @@ mod error;
 pub mod exit;
 mod output;
 mod probe;
+mod profiles;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::schema::{CpuProfile, ProcessorProfile, Profile};
 use crate::model::{
-    ComputeApi, CpuFacts, Device, DeviceProblem, Fact, Isa, Limits, Processor, ProcessorKind, Source,
+    ComputeApi, CpuFacts, Device, DeviceProblem, Fact, Isa, Limits, Processor, ProcessorKind,
+    Source,
 };
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -146,7 +147,9 @@ impl Profile {
         if self.unverified.iter().any(|f| f == field) {
             Source::Inferred { rule: format!("profile {}, unverified", self.id) }
         } else if self.derived.iter().any(|f| f == field) {
-            Source::Inferred { rule: format!("arithmetic on published figures, profile {}", self.id) }
+            Source::Inferred {
+                rule: format!("arithmetic on published figures, profile {}", self.id),
+            }
         } else {
             Source::Published { from: format!("profile {}: {}", self.id, self.source) }
         }
@@ -186,7 +189,11 @@ impl Profile {
                 .map(|g| Fact { value: (g * GIB) as u64, source: self.source("gpu.memory_gb") }),
             memory_free_bytes: None,
             unified,
-            bandwidth_gbs: if given && unified { shared } else { own.or(shared.filter(|_| unified)) },
+            bandwidth_gbs: if given && unified {
+                shared
+            } else {
+                own.or(shared.filter(|_| unified))
+            },
             fp32_tflops: fact(p.fp32_tflops, "gpu.fp32_tflops"),
             fp16_tflops: fact(p.fp16_tflops, "gpu.fp16_tflops"),
             int8_tops: fact(p.int8_tops, "npu.int8_tops"),

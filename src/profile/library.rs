@@ -60,7 +60,8 @@ impl Library {
     pub fn load(&self, id: &str) -> Result<Profile, ProfileError> {
         let file = format!("{id}.toml");
         let plain = !id.is_empty() && !id.contains(['/', '\\']) && !id.starts_with('.');
-        if let Some(path) = self.dir.as_ref().map(|d| d.join(&file)).filter(|p| plain && p.is_file())
+        if let Some(path) =
+            self.dir.as_ref().map(|d| d.join(&file)).filter(|p| plain && p.is_file())
         {
             return read_file(&path);
         }

@@ -16,8 +16,30 @@ pub struct Match {
 
 /// Words that say nothing about which part it is.
 const NOISE: &[&str] = &[
-    "nvidia", "geforce", "amd", "radeon", "intel", "r", "tm", "graphics", "gpu", "cpu", "processor", "core",
-    "cores", "series", "with", "apple", "the", "edition", "corporation", "inc", "generation", "model", "b", "rev",
+    "nvidia",
+    "geforce",
+    "amd",
+    "radeon",
+    "intel",
+    "r",
+    "tm",
+    "graphics",
+    "gpu",
+    "cpu",
+    "processor",
+    "core",
+    "cores",
+    "series",
+    "with",
+    "apple",
+    "the",
+    "edition",
+    "corporation",
+    "inc",
+    "generation",
+    "model",
+    "b",
+    "rev",
 ];
 
 /// Finds the profile of a live device by its strongest processor, then by its own name.
@@ -171,7 +193,8 @@ fn is_size(w: &str) -> bool {
 
 /// Words that tell one part from another: `ti`, `max`, `pro`, anything with a digit that is no clock or core count.
 fn distinguishing(w: &str) -> bool {
-    ["ti", "super", "max", "pro", "ultra", "plus", "lite", "mini", "xt", "xtx", "zero", "compute"].contains(&w)
+    ["ti", "super", "max", "pro", "ultra", "plus", "lite", "mini", "xt", "xtx", "zero", "compute"]
+        .contains(&w)
 }
 
 #[cfg(test)]

@@ -117,9 +117,7 @@ impl Profile {
         }
         for (key, text) in self.texts() {
             if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-                return Err(format!(
-                    "`{key}` must be one line of at most {MAX_TEXT} characters"
-                ));
+                return Err(format!("`{key}` must be one line of at most {MAX_TEXT} characters"));
             }
         }
         if self.name.is_empty() || self.source.is_empty() {
@@ -206,8 +204,10 @@ fn one_of(key: &str, word: &str, known: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let word = cut(word, 60);
-    let hint = nearest(word, known.iter().copied())
-        .map_or_else(|| format!("expected one of {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+    let hint = nearest(word, known.iter().copied()).map_or_else(
+        || format!("expected one of {}", known.join(", ")),
+        |n| format!("did you mean `{n}`?"),
+    );
     Err(format!("`{key}` has unknown value {word:?}: {hint}"))
 }
 
@@ -262,7 +262,10 @@ bandwidth_gbs = 17.0
     fn a_typing_slip_in_a_key_names_the_key_that_was_meant_and_its_line() {
         assert!(Profile::parse(GOOD).is_ok());
         let e = error("bandwidth_gbs", "bandwith_gbs");
-        assert_eq!(e, "line 13: unknown key or value `bandwith_gbs`: did you mean `bandwidth_gbs`?");
+        assert_eq!(
+            e,
+            "line 13: unknown key or value `bandwith_gbs`: did you mean `bandwidth_gbs`?"
+        );
         assert!(error("\"sbc\"", "\"sbcc\"").contains("did you mean `sbc`"));
         assert!(error("\"linux\"", "\"linus\"").contains("did you mean `linux`"));
     }
