@@ -6,6 +6,7 @@
 pub mod model;
 pub mod stats;
 // L1: files in, files out.
+pub mod catalog;
 pub mod dirs;
 pub mod formats;
 pub mod profile;

@@ -13,7 +13,9 @@ mod write;
 mod tests;
 
 pub use head::{Gguf, Part, TensorInfo};
+pub(crate) use shape::role_of;
 pub use shape::to_spec;
 pub use types::{GgmlType, TYPES, ggml_type, ggml_type_named};
 pub use value::{Array, Encoded, Value, ValueType};
+pub(crate) use windows::layer_windows;
 pub use write::{GgufWriter, TensorDecl};

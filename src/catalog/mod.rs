@@ -1,0 +1,11 @@
+//! The models we know by name: exact shapes, licences, and where to get them.
+
+pub mod build;
+mod entry;
+mod load;
+mod resolve;
+
+pub use build::build;
+pub use entry::{Entry, Graph, HubSource, PackageSource, Shape};
+pub use load::{Catalog, CatalogError};
+pub use resolve::{ResolvedModel, models_dir, resolve_model};
