@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{ModelKind, Precision, ProcessorKind, Variant, Workload};
 use crate::record::SessionFacts;
 
@@ -53,7 +55,7 @@ impl Availability {
 }
 
 /// A device as the framework itself lists it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackendDevice {
     /// The framework's own id: `cpu`, `CUDA0`, `NPU`.
     pub id: String,
@@ -106,7 +108,7 @@ pub struct PrepareRequest<'a> {
 }
 
 /// Opens a variant for measuring.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OpenRequest {
     pub variant: Variant,
     pub device: String,

@@ -1,1 +1,9 @@
-//! (being written)
+//! Turns a suite into cases and drives them through workers; every case is on disk before the next begins.
+
+mod plan;
+mod prepare;
+mod run;
+mod validity;
+
+pub use plan::{Plan, PlanError, PlannedCase, Resolve};
+pub use run::{RunError, RunEvent, RunSummary, Runner};

@@ -1,1 +1,14 @@
-//! (being written)
+//! One process per case: the same binary re-executed, driven over NDJSON on stdin and stdout.
+//!
+//! A native crash, abort, hang or runaway allocation ends the worker and becomes an outcome; the run goes on.
+
+mod child;
+mod measure;
+mod process;
+mod protocol;
+mod serve;
+
+pub use child::{Ended, Supervisor, WorkerResult};
+pub use protocol::{Event, MeasureRequest, PROTOCOL_VERSION, PrepareTask, Request, WireError};
+pub use serve::{SUBCOMMAND, serve};
+pub(crate) use serve::write_raw;

@@ -1,0 +1,269 @@
+//! The run itself: prepare, measure in order, judge, append.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::plan::{Plan, PlannedCase};
+use super::prepare::{self, Key, Prepared};
+use super::validity;
+use crate::backend::OpenRequest;
+use crate::model::{CaseOutcome, Device, Finding, Metric, Phase, Variant, Workload};
+use crate::probe::LoadMonitor;
+use crate::record::{CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts};
+use crate::worker::{Ended, Event, MeasureRequest, Request, Supervisor};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// What a listener is told.
+#[derive(Debug)]
+pub enum RunEvent<'a> {
+    Preparing { key: String, fraction: f64, step: &'a str },
+    CaseStarted { index: usize, total: usize, id: String },
+    Phase(Phase),
+    Sample { metric: Metric, value: f64, warmup: bool },
+    CaseFinished(&'a CaseRecord),
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunSummary {
+    pub completed: usize,
+    pub failed: usize,
+    pub invalid: usize,
+    pub not_run: usize,
+    pub interrupted: bool,
+}
+
+impl RunSummary {
+    fn count(&mut self, outcome: &CaseOutcome) {
+        match outcome {
+            CaseOutcome::Completed => self.completed += 1,
+            CaseOutcome::Invalid { .. } => self.invalid += 1,
+            o if o.is_failure() => self.failed += 1,
+            _ => self.not_run += 1,
+        }
+    }
+}
+
+/// Drives one plan into one record.
+pub struct Runner<'a> {
+    pub plan: &'a Plan,
+    pub device: &'a Device,
+    pub supervisor: Supervisor,
+    /// Root of the variant cache.
+    pub cache: PathBuf,
+    pub now: fn() -> String,
+}
+
+impl Runner<'_> {
+    /// Runs what `done` does not hold yet and appends to `writer`.
+    pub fn run(
+        &self,
+        writer: &mut RecordWriter,
+        done: Option<&RunRecord>,
+        on_event: &mut dyn FnMut(RunEvent<'_>),
+    ) -> Result<RunSummary, RunError> {
+        let mut summary = RunSummary::default();
+        let finished: BTreeSet<(String, u32)> = done
+            .into_iter()
+            .flat_map(|r| &r.cases)
+            .inspect(|c| summary.count(&c.outcome))
+            .map(|c| (c.case.id(), c.run))
+            .collect();
+        let order = self.plan.order();
+        let open: Vec<(usize, u32, &PlannedCase)> = order
+            .iter()
+            .enumerate()
+            .map(|(position, (run, i))| (position, *run, &self.plan.cases[*i]))
+            .filter(|(_, run, planned)| !finished.contains(&(planned.case.id(), *run)))
+            .collect();
+        let wanted: Vec<PlannedCase> = open.iter().map(|(_, _, p)| (*p).clone()).collect();
+        let prepared = prepare::prepare_all(
+            &wanted,
+            &self.cache,
+            &self.supervisor,
+            &mut |key, fraction, step| {
+                let key = format!("{} {} {}", key.backend, key.model, key.precision);
+                on_event(RunEvent::Preparing { key, fraction, step });
+            },
+        );
+        let Some(prepared) = prepared else {
+            return self.end(writer, summary, true);
+        };
+        let mut monitor = LoadMonitor::start();
+        for (position, run, planned) in open {
+            on_event(RunEvent::CaseStarted {
+                index: position,
+                total: order.len(),
+                id: planned.case.id(),
+            });
+            let before = Instant::now();
+            let mut record = blank(planned, run, position as u32, (self.now)());
+            let stopped = self.case(planned, &prepared, &mut monitor, &mut record, on_event);
+            if stopped {
+                return self.end(writer, summary, true);
+            }
+            record.wall_s = before.elapsed().as_secs_f64();
+            summary.count(&record.outcome);
+            writer.case(&record)?;
+            on_event(RunEvent::CaseFinished(&record));
+        }
+        self.end(writer, summary, false)
+    }
+
+    fn end(
+        &self,
+        writer: &mut RecordWriter,
+        mut summary: RunSummary,
+        interrupted: bool,
+    ) -> Result<RunSummary, RunError> {
+        summary.interrupted = interrupted || self.supervisor.stop.load(Ordering::Relaxed);
+        writer.end(&RunEnd {
+            finished: (self.now)(),
+            interrupted: summary.interrupted,
+            noise_before: None,
+            noise_after: None,
+        })?;
+        Ok(summary)
+    }
+
+    /// Fills `record`; true where the user stopped the run.
+    fn case(
+        &self,
+        planned: &PlannedCase,
+        prepared: &BTreeMap<Key, Prepared>,
+        monitor: &mut LoadMonitor,
+        record: &mut CaseRecord,
+        on_event: &mut dyn FnMut(RunEvent<'_>),
+    ) -> bool {
+        if let Some(outcome) = &planned.skip {
+            record.outcome = outcome.clone();
+            return false;
+        }
+        match prepared.get(&Key::of(planned)) {
+            Some(Ok(variant)) => record.variant = Some(variant.clone()),
+            Some(Err((outcome, stderr))) => {
+                record.outcome = outcome.clone();
+                record.stderr_tail = stderr.clone();
+                return false;
+            }
+            None => return true,
+        }
+        let variant = record.variant.clone().expect("set above");
+        if let Some(reason) = too_large(&variant, planned, self.device) {
+            record.outcome = CaseOutcome::Skipped { reason };
+            return false;
+        }
+        record.host_before = monitor.snapshot();
+        let stopped = self.measure(variant, planned, record, on_event);
+        record.host_after = monitor.snapshot();
+        if !stopped {
+            validity::judge(record, self.device);
+        }
+        stopped
+    }
+
+    fn measure(
+        &self,
+        variant: Variant,
+        planned: &PlannedCase,
+        record: &mut CaseRecord,
+        on_event: &mut dyn FnMut(RunEvent<'_>),
+    ) -> bool {
+        let case = &planned.case;
+        let request = Request::Measure(Box::new(MeasureRequest {
+            backend: case.backend.clone(),
+            open: OpenRequest {
+                variant,
+                device: case.device.clone(),
+                threads: case.threads,
+                workload: case.workload.clone(),
+                context: context_of(&case.workload),
+                options: case.options.clone(),
+            },
+            protocol: self.plan.protocol.clone(),
+            seed: self.plan.seed,
+        }));
+        let mut series: BTreeMap<Metric, Series> = BTreeMap::new();
+        let mut facts = SessionFacts::default();
+        let mut findings: Vec<Finding> = Vec::new();
+        let result = self.supervisor.run(&request, &mut |event| match event {
+            Event::Phase { phase } => on_event(RunEvent::Phase(phase)),
+            Event::Sample { metric, value, warmup } => {
+                let value = value.unwrap_or(f64::NAN);
+                let s = series.entry(metric).or_insert_with(|| Series {
+                    metric,
+                    warmup: Vec::new(),
+                    samples: Vec::new(),
+                });
+                if warmup { s.warmup.push(value) } else { s.samples.push(value) }
+                on_event(RunEvent::Sample { metric, value, warmup });
+            }
+            Event::Facts { facts: f } => facts = *f,
+            Event::Finding { finding } => findings.push(finding),
+            _ => {}
+        });
+        findings.append(&mut facts.findings);
+        record.series = series.into_values().collect();
+        record.session = facts;
+        record.findings = findings;
+        match result.ended {
+            Ended::Stopped => return true,
+            Ended::Done => record.outcome = CaseOutcome::Completed,
+            Ended::Outcome(outcome) => {
+                record.outcome = outcome;
+                record.stderr_tail = result.stderr_tail;
+            }
+        }
+        false
+    }
+}
+
+/// Positions that must fit at once: the prompt and one decode step, or the decode run, behind the depth.
+fn context_of(workload: &Workload) -> u32 {
+    match *workload {
+        Workload::Generate { prompt, decode, depth } => (prompt.max(decode) + depth).saturating_add(8),
+        Workload::Infer { .. } => 0,
+    }
+}
+
+/// A file larger than the memory the process may use cannot run from it.
+fn too_large(variant: &Variant, planned: &PlannedCase, device: &Device) -> Option<String> {
+    let limit = device.limits.memory_bytes;
+    (planned.case.device == "cpu" && limit > 0 && variant.size_bytes > limit).then(|| {
+        format!(
+            "the model's {} MiB are more than the {} MiB of memory this process may use",
+            variant.size_bytes >> 20,
+            limit >> 20
+        )
+    })
+}
+
+fn blank(planned: &PlannedCase, run: u32, order: u32, started: String) -> CaseRecord {
+    CaseRecord {
+        case: planned.case.clone(),
+        run,
+        order,
+        variant: None,
+        outcome: CaseOutcome::Completed,
+        series: Vec::new(),
+        session: SessionFacts::default(),
+        findings: Vec::new(),
+        started,
+        wall_s: 0.0,
+        host_before: Default::default(),
+        host_after: Default::default(),
+        stderr_tail: String::new(),
+    }
+}
+
+/// Directory of the run with that id.
+pub(crate) fn run_directory(root: &Path, run_id: &str) -> PathBuf {
+    root.join(run_id)
+}

@@ -1,0 +1,83 @@
+//! The messages: one request line in, event lines out, then the worker exits.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{BackendDevice, BackendError, OpenRequest};
+use crate::model::{Finding, Metric, Phase, Precision, Protocol, Variant};
+use crate::record::SessionFacts;
+
+/// Both sides are the same binary; a mismatch means a foreign program answered.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// What a worker is asked to do, once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// List the backend's devices.
+    Devices { backend: String },
+    /// Make a variant, or find it in the cache.
+    Prepare(PrepareTask),
+    /// Open a variant and measure it.
+    Measure(Box<MeasureRequest>),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PrepareTask {
+    pub backend: String,
+    pub model: String,
+    pub source: PathBuf,
+    pub precision: Precision,
+    pub cache: PathBuf,
+    pub corpus: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MeasureRequest {
+    pub backend: String,
+    pub open: OpenRequest,
+    pub protocol: Protocol,
+    /// Seed of the prompt's token ids.
+    pub seed: u64,
+}
+
+/// What a worker says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    Hello { protocol_version: u32 },
+    /// A phase began; its deadline starts anew.
+    Phase { phase: Phase },
+    /// Still alive: restarts the phase's deadline.
+    Progress { fraction: f64, step: String },
+    Devices { devices: Vec<BackendDevice> },
+    Variant { variant: Box<Variant> },
+    Facts { facts: Box<SessionFacts> },
+    /// `value` is `null` where it is not finite.
+    Sample { metric: Metric, value: Option<f64>, warmup: bool },
+    Finding { finding: Finding },
+    Done,
+    Error { error: WireError },
+}
+
+/// A [`BackendError`] on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "message", rename_all = "snake_case")]
+pub enum WireError {
+    Unsupported(String),
+    NotInstalled(String),
+    OutOfMemory(String),
+    Failed(String),
+}
+
+impl From<BackendError> for WireError {
+    fn from(e: BackendError) -> Self {
+        match e {
+            BackendError::Unsupported(m) => WireError::Unsupported(m),
+            BackendError::NotInstalled { hint } => WireError::NotInstalled(hint),
+            BackendError::OutOfMemory(m) => WireError::OutOfMemory(m),
+            BackendError::Failed(m) => WireError::Failed(m),
+        }
+    }
+}
