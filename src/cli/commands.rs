@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{CliError, CliResult, Format, Output, exit};
+use crate::worker;
+
+use super::{CliError, CliResult, Format, Output, bench, exit};
 
 /// Benchmarks and advises on running AI models on edge devices.
 #[derive(Debug, Parser)]
@@ -26,12 +28,14 @@ struct Cli {
 enum Command {
     Probe(super::probe::Args),
     Profiles(super::profiles::ProfilesArgs),
+    Bench(bench::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
     match command {
         Command::Probe(args) => super::probe::run(&args, output),
         Command::Profiles(args) => super::profiles::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
     }
 }
 
@@ -42,6 +46,9 @@ pub fn command() -> clap::Command {
 
 /// Parses the arguments, runs the command, prints an error if there is one.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|a| a == worker::SUBCOMMAND) {
+        return worker::serve();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

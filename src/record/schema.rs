@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Case, CaseOutcome, Device, Finding, HostState, Metric, Protocol, Variant};
+use crate::suite::Suite;
 
 /// Version written by this build.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -44,6 +45,9 @@ pub struct RunHeader {
     /// Free labels (`git=abc123`, `side=head`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The suite as it was run, so that the run can be resumed and repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Suite>,
 }
 
 /// One metric's raw values within one process run. Summaries are always derived from these.

@@ -1,0 +1,359 @@
+//! `bench`: a suite, or a few flags that make one, run and recorded.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+
+use super::{CliError, CliResult, Format, Output, exit, progress::Progress};
+use crate::backend;
+use crate::dirs;
+use crate::model::{Device, Protocol, Workload};
+use crate::probe;
+use crate::record::{BuildInfo, RecordWriter, RunHeader, RunRecord, SCHEMA_VERSION};
+use crate::runner::{Plan, PlanError, RunSummary, Runner};
+use crate::suite::{self, Group, ProtocolChoice, Suite};
+use crate::worker::Supervisor;
+
+const EXAMPLES: &str = "Examples:
+  edge-advisor bench --model smollm2-135m --backend candle --quick
+  edge-advisor bench --model model.gguf --backend candle,llama.cpp --precision Q8_0,Q4_0
+  edge-advisor bench --suite llm --runs 5 --dry-run
+  edge-advisor bench --resume reports/20261122-101500-llm-1a2b3c";
+
+/// Measure variants of a model on the backends that are here.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// A suite: a TOML file, or the name of a built-in one (`llm`, `llm-quick`, `llm-depth`).
+    #[arg(long, conflicts_with_all = ["model", "resume"])]
+    suite: Option<String>,
+    /// Models: catalogue names or files.
+    #[arg(long, short, value_delimiter = ',', required_unless_present_any = ["suite", "resume"])]
+    model: Vec<String>,
+    /// Backends, or `all`.
+    #[arg(long, short, value_delimiter = ',', default_value = "all")]
+    backend: Vec<String>,
+    /// Precisions, or `all` that the backend can make.
+    #[arg(long, short, value_delimiter = ',', default_value = "all")]
+    precision: Vec<String>,
+    /// Devices, as the backend names them (see `runtime doctor`).
+    #[arg(long, value_delimiter = ',', default_value = "cpu")]
+    device: Vec<String>,
+    /// Thread counts; 0 for all this process may use.
+    #[arg(long, short, value_delimiter = ',', default_value = "0")]
+    threads: Vec<u32>,
+    /// Prompt length of the prefill measurement (pp).
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    prompt: u32,
+    /// Tokens of the decode measurement (tg).
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    decode: u32,
+    /// Context depths to measure at.
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    depth: Vec<u32>,
+    /// Backend options; repeat a key for one case a value (`--option kv=f16 --option kv=q8_0`).
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    options: Vec<(String, String)>,
+    /// Few samples: a look, not a verdict. Said so in the report.
+    #[arg(long)]
+    quick: bool,
+    /// Process runs of each case, the unit that `compare` and `gate` count.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: Option<u32>,
+    /// Seed of the case order, the prompts and the resampling [default: from the clock].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Longest time in seconds without a sign of life before a worker is killed.
+    #[arg(long)]
+    deadline: Option<f64>,
+    /// Label kept in the record.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+    /// Directory to make the run's directory in.
+    #[arg(long, short, default_value = "reports")]
+    out: PathBuf,
+    /// Continue the run in that directory.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Print the plan and stop.
+    #[arg(long)]
+    dry_run: bool,
+    /// Exit with 0 although cases are invalid.
+    #[arg(long)]
+    allow_invalid: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((k, v)) if !k.is_empty() => Ok((k.to_owned(), v.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
+    if let Some(dir) = &args.resume {
+        return resume(args, dir, output);
+    }
+    let suite = wanted_suite(args)?;
+    let report = probe::run(&probe::LiveHost::new(), &Default::default());
+    let device = report.device();
+    let seed = args.seed.unwrap_or_else(clock_seed);
+    let plan = plan(&suite, &device, seed)?;
+    if args.dry_run {
+        return print_plan(&plan, output);
+    }
+    let header = RunHeader {
+        schema_version: SCHEMA_VERSION,
+        run_id: run_id(&suite.name, seed),
+        created: now(),
+        build: build_info(),
+        command: std::env::args().collect(),
+        suite: suite.name.clone(),
+        seed,
+        quick: args.quick || suite.protocol.protocol() == Protocol::quick(),
+        protocol: plan.protocol.clone(),
+        device,
+        probe: serde_json::to_value(&report).unwrap_or_default(),
+        labels: args.labels.iter().cloned().collect(),
+        request: Some(suite),
+    };
+    let dir = args.out.join(&header.run_id);
+    let mut writer = RecordWriter::create(&dir, &header).map_err(|e| {
+        CliError::from_error(e).hint("choose a directory that can be written with `--out DIR`")
+    })?;
+    execute(args, &plan, &header, None, &mut writer, &dir, output)
+}
+
+fn resume(args: &Args, dir: &Path, output: &Output) -> CliResult {
+    let record = RunRecord::load(dir).map_err(CliError::from_error)?;
+    let Some(suite) = record.header.request.clone() else {
+        return Err(CliError::setup("the record does not hold its suite, so it cannot be resumed"));
+    };
+    let device = probe::run(&probe::LiveHost::new(), &Default::default()).device();
+    if device.id != record.header.device.id {
+        return Err(CliError::new(exit::NOT_COMPARABLE, "the record was made on another device")
+            .hint("start a new run here; numbers of two devices do not belong in one record"));
+    }
+    let plan = plan(&suite, &device, record.header.seed)?;
+    let mut writer = RecordWriter::resume(dir).map_err(CliError::from_error)?;
+    let header = record.header.clone();
+    execute(args, &plan, &header, Some(&record), &mut writer, dir, output)
+}
+
+fn execute(
+    args: &Args,
+    plan: &Plan,
+    header: &RunHeader,
+    done: Option<&RunRecord>,
+    writer: &mut RecordWriter,
+    dir: &Path,
+    output: &Output,
+) -> CliResult {
+    let stop = stop_on_interrupt();
+    let deadline = args.deadline.unwrap_or(plan.protocol.deadline_s);
+    let deadline = Duration::try_from_secs_f64(deadline)
+        .map_err(|_| CliError::usage("`--deadline` must be a number of seconds above 0"))?;
+    let mut supervisor = Supervisor::new(deadline, stop)?;
+    supervisor.memory_limit = Some(header.device.limits.memory_bytes).filter(|&m| m > 0);
+    let runner = Runner {
+        plan,
+        device: &header.device,
+        supervisor,
+        cache: dirs::cache().join("variants"),
+        now,
+    };
+    let mut progress = Progress::new(output);
+    let summary = runner.run(writer, done, &mut |event| progress.on(&event)).map_err(|e| {
+        CliError::from_error(e).hint("results up to here are kept; free space and use `--resume`")
+    })?;
+    progress.finish();
+    finish(args, &summary, dir, output)
+}
+
+fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult {
+    let path = dir.display().to_string();
+    if output.format == Format::Json {
+        output.json(&serde_json::json!({
+            "run": path, "completed": s.completed, "failed": s.failed, "invalid": s.invalid,
+            "not_run": s.not_run, "interrupted": s.interrupted,
+        }))?;
+    } else {
+        output.data(&path)?;
+    }
+    output.note(format!(
+        "{} completed, {} failed, {} invalid, {} not run",
+        s.completed, s.failed, s.invalid, s.not_run
+    ));
+    if s.interrupted {
+        output.note(format!("stopped; go on with: edge-advisor bench --resume {path}"));
+        return Ok(exit::INTERRUPTED);
+    }
+    output.note(format!("report: edge-advisor report {path}"));
+    let bad = s.failed + if args.allow_invalid { 0 } else { s.invalid };
+    Ok(match (s.completed + s.invalid, bad) {
+        (0, _) => exit::NOTHING,
+        (_, 0) => exit::OK,
+        _ => exit::SOME_FAILED,
+    })
+}
+
+/// The suite that the flags name or spell.
+fn wanted_suite(args: &Args) -> Result<Suite, CliError> {
+    let mut suite = match &args.suite {
+        Some(name) => load_suite(name)?,
+        None => suite_of_flags(args),
+    };
+    if args.quick {
+        suite.protocol = ProtocolChoice::Custom(Protocol::quick());
+    }
+    if let Some(runs) = args.runs {
+        suite.runs = runs;
+    }
+    Ok(suite)
+}
+
+fn load_suite(name: &str) -> Result<Suite, CliError> {
+    let parsed = match suite::builtin(name) {
+        Some(text) => Suite::parse(name, text),
+        None => Suite::load(Path::new(name)),
+    };
+    parsed.map_err(|e| {
+        let known: Vec<&str> = suite::BUILTIN.iter().map(|(n, _)| *n).collect();
+        CliError::from_error(e).hint(format!("a suite is a TOML file or one of: {}", known.join(", ")))
+    })
+}
+
+fn suite_of_flags(args: &Args) -> Suite {
+    let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (k, v) in &args.options {
+        options.entry(k.clone()).or_default().push(v.clone());
+    }
+    let workload = |&depth: &u32| Workload::Generate {
+        prompt: args.prompt,
+        decode: args.decode,
+        depth,
+    };
+    Suite {
+        name: "bench".to_owned(),
+        description: String::new(),
+        protocol: ProtocolChoice::Custom(Protocol::default()),
+        runs: 1,
+        group: vec![Group {
+            models: args.model.clone(),
+            backends: args.backend.clone(),
+            precisions: args.precision.clone(),
+            devices: args.device.clone(),
+            workloads: args.depth.iter().map(workload).collect(),
+            threads: args.threads.clone(),
+            options,
+        }],
+    }
+}
+
+fn plan(suite: &Suite, device: &Device, seed: u64) -> Result<Plan, CliError> {
+    Plan::expand(suite, &resolve, device.cpu.threads.max(1), seed).map_err(|e| {
+        let hint = match &e {
+            PlanError::UnknownBackend { known, .. } => Some(format!("backends: {}", known.join(", "))),
+            PlanError::UnknownPrecision { .. } => {
+                Some("names are those of the field: F16, Q8_0, Q4_K_M, INT8_SYM ...".to_owned())
+            }
+            PlanError::NotOffered { offered, .. } => Some(format!("it offers: {}", offered.join(", "))),
+            PlanError::Model { hint, .. } => Some(hint.clone()),
+            PlanError::Empty => Some("no listed backend has one of those precisions".to_owned()),
+        };
+        let error = CliError::from_error(e);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// A model by path or by catalogue name.
+fn resolve(name: &str) -> Result<(String, PathBuf), PlanError> {
+    let path = Path::new(name);
+    if path.exists() {
+        let stem = path.file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
+        return Ok((stem, path.to_owned()));
+    }
+    Err(PlanError::Model {
+        why: format!("no model `{name}` here"),
+        hint: format!("`edge-advisor models list`, then `edge-advisor models pull {name}`"),
+    })
+}
+
+fn print_plan(plan: &Plan, output: &Output) -> CliResult {
+    if output.format == Format::Json {
+        let cases: Vec<_> = plan
+            .cases
+            .iter()
+            .map(|c| serde_json::json!({ "id": c.case.id(), "case": c.case, "skip": c.skip }))
+            .collect();
+        output.json(&serde_json::json!({
+            "seed": plan.seed, "runs": plan.runs, "protocol": plan.protocol, "cases": cases,
+        }))?;
+        return Ok(exit::OK);
+    }
+    let mut text = String::new();
+    for planned in &plan.cases {
+        text.push_str(&planned.case.id());
+        if let Some(skip) = &planned.skip {
+            text.push_str(&format!("\n    {}: {}", skip.word(), skip.reason()));
+        }
+        text.push('\n');
+    }
+    output.data(&text)?;
+    let runnable = plan.cases.iter().filter(|c| c.skip.is_none()).count();
+    output.note(format!(
+        "{} cases, {runnable} of them can run, {} process runs each, seed {}",
+        plan.cases.len(),
+        plan.runs,
+        plan.seed
+    ));
+    Ok(exit::OK)
+}
+
+/// The first Ctrl-C ends the run in order; the second ends the program.
+fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    });
+    stop
+}
+
+/// RFC 3339, UTC, whole seconds.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn clock_seed() -> u64 {
+    jiff::Timestamp::now().as_nanosecond() as u64
+}
+
+fn run_id(suite: &str, seed: u64) -> String {
+    let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let name: String = suite
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .take(40)
+        .collect();
+    format!("{time}-{name}-{:06x}", (seed ^ u64::from(std::process::id())) & 0xff_ffff)
+}
+
+fn build_info() -> BuildInfo {
+    BuildInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        compiled_isa: probe::compiled_isa(),
+    }
+}
