@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 
 use super::{CliError, CliResult, Format, Output, exit, progress::Progress};
-use crate::backend;
 use crate::dirs;
 use crate::model::{Device, Protocol, Workload};
 use crate::probe;
@@ -70,6 +69,9 @@ pub(crate) struct Args {
     /// Longest time in seconds without a sign of life before a worker is killed.
     #[arg(long)]
     deadline: Option<f64>,
+    /// Memory at which a worker is killed [default: what this process may use].
+    #[arg(long, value_name = "SIZE", value_parser = super::size::parse)]
+    max_worker_memory: Option<u64>,
     /// Label kept in the record.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
@@ -159,7 +161,8 @@ fn execute(
     let deadline = Duration::try_from_secs_f64(deadline)
         .map_err(|_| CliError::usage("`--deadline` must be a number of seconds above 0"))?;
     let mut supervisor = Supervisor::new(deadline, stop)?;
-    supervisor.memory_limit = Some(header.device.limits.memory_bytes).filter(|&m| m > 0);
+    supervisor.memory_limit =
+        args.max_worker_memory.or(Some(header.device.limits.memory_bytes).filter(|&m| m > 0));
     let runner = Runner {
         plan,
         device: &header.device,

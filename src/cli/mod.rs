@@ -8,6 +8,7 @@ mod output;
 mod probe;
 mod profiles;
 mod progress;
+mod size;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

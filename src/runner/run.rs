@@ -1,7 +1,7 @@
 //! The run itself: prepare, measure in order, judge, append.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -261,9 +261,4 @@ fn blank(planned: &PlannedCase, run: u32, order: u32, started: String) -> CaseRe
         host_after: Default::default(),
         stderr_tail: String::new(),
     }
-}
-
-/// Directory of the run with that id.
-pub(crate) fn run_directory(root: &Path, run_id: &str) -> PathBuf {
-    root.join(run_id)
 }
