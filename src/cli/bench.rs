@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 
 use super::{CliError, CliResult, Format, Output, exit, progress::Progress};
+use crate::catalog;
 use crate::dirs;
 use crate::model::{Device, Protocol, Workload};
 use crate::probe;
@@ -72,6 +73,9 @@ pub(crate) struct Args {
     /// Memory at which a worker is killed [default: what this process may use].
     #[arg(long, value_name = "SIZE", value_parser = super::size::parse)]
     max_worker_memory: Option<u64>,
+    /// CPU time others may use while a case runs, in CPUs, before it is invalid [default: 0.25].
+    #[arg(long, value_name = "CPUS")]
+    max_foreign_cpus: Option<f64>,
     /// Label kept in the record.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
@@ -102,7 +106,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
         return resume(args, dir, output);
     }
     let suite = wanted_suite(args)?;
-    let report = probe::run(&probe::LiveHost::new(), &Default::default());
+    let report = probe::run(&probe::LiveHost::new(), probe::ProbeOptions::default());
     let device = report.device();
     let seed = args.seed.unwrap_or_else(clock_seed);
     let plan = plan(&suite, &device, seed)?;
@@ -113,11 +117,11 @@ pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
         schema_version: SCHEMA_VERSION,
         run_id: run_id(&suite.name, seed),
         created: now(),
-        build: build_info(),
+        build: BuildInfo::current(),
         command: std::env::args().collect(),
         suite: suite.name.clone(),
         seed,
-        quick: args.quick || suite.protocol.protocol() == Protocol::quick(),
+        quick: plan.protocol.samples_min < Protocol::default().samples_min,
         protocol: plan.protocol.clone(),
         device,
         probe: serde_json::to_value(&report).unwrap_or_default(),
@@ -136,7 +140,7 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> CliResult {
     let Some(suite) = record.header.request.clone() else {
         return Err(CliError::setup("the record does not hold its suite, so it cannot be resumed"));
     };
-    let device = probe::run(&probe::LiveHost::new(), &Default::default()).device();
+    let device = probe::run(&probe::LiveHost::new(), probe::ProbeOptions::default()).device();
     if device.id != record.header.device.id {
         return Err(CliError::new(exit::NOT_COMPARABLE, "the record was made on another device")
             .hint("start a new run here; numbers of two devices do not belong in one record"));
@@ -217,6 +221,11 @@ fn wanted_suite(args: &Args) -> Result<Suite, CliError> {
     if let Some(runs) = args.runs {
         suite.runs = runs;
     }
+    if let Some(cpus) = args.max_foreign_cpus {
+        let mut protocol = suite.protocol.protocol();
+        protocol.foreign_cpus_max = cpus;
+        suite.protocol = ProtocolChoice::Custom(protocol);
+    }
     Ok(suite)
 }
 
@@ -227,7 +236,8 @@ fn load_suite(name: &str) -> Result<Suite, CliError> {
     };
     parsed.map_err(|e| {
         let known: Vec<&str> = suite::BUILTIN.iter().map(|(n, _)| *n).collect();
-        CliError::from_error(e).hint(format!("a suite is a TOML file or one of: {}", known.join(", ")))
+        CliError::from_error(e)
+            .hint(format!("a suite is a TOML file or one of: {}", known.join(", ")))
     })
 }
 
@@ -236,11 +246,8 @@ fn suite_of_flags(args: &Args) -> Suite {
     for (k, v) in &args.options {
         options.entry(k.clone()).or_default().push(v.clone());
     }
-    let workload = |&depth: &u32| Workload::Generate {
-        prompt: args.prompt,
-        decode: args.decode,
-        depth,
-    };
+    let workload =
+        |&depth: &u32| Workload::Generate { prompt: args.prompt, decode: args.decode, depth };
     Suite {
         name: "bench".to_owned(),
         description: String::new(),
@@ -261,11 +268,15 @@ fn suite_of_flags(args: &Args) -> Suite {
 fn plan(suite: &Suite, device: &Device, seed: u64) -> Result<Plan, CliError> {
     Plan::expand(suite, &resolve, device.cpu.threads.max(1), seed).map_err(|e| {
         let hint = match &e {
-            PlanError::UnknownBackend { known, .. } => Some(format!("backends: {}", known.join(", "))),
+            PlanError::UnknownBackend { known, .. } => {
+                Some(format!("backends: {}", known.join(", ")))
+            }
             PlanError::UnknownPrecision { .. } => {
                 Some("names are those of the field: F16, Q8_0, Q4_K_M, INT8_SYM ...".to_owned())
             }
-            PlanError::NotOffered { offered, .. } => Some(format!("it offers: {}", offered.join(", "))),
+            PlanError::NotOffered { offered, .. } => {
+                Some(format!("it offers: {}", offered.join(", ")))
+            }
             PlanError::Model { hint, .. } => Some(hint.clone()),
             PlanError::Empty => Some("no listed backend has one of those precisions".to_owned()),
         };
@@ -279,15 +290,10 @@ fn plan(suite: &Suite, device: &Device, seed: u64) -> Result<Plan, CliError> {
 
 /// A model by path or by catalogue name.
 fn resolve(name: &str) -> Result<(String, PathBuf), PlanError> {
-    let path = Path::new(name);
-    if path.exists() {
-        let stem = path.file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
-        return Ok((stem, path.to_owned()));
+    match catalog::resolve_model(name) {
+        Ok(model) => Ok((model.name, model.path)),
+        Err(e) => Err(PlanError::Model { why: e.to_string(), hint: e.hint() }),
     }
-    Err(PlanError::Model {
-        why: format!("no model `{name}` here"),
-        hint: format!("`edge-advisor models list`, then `edge-advisor models pull {name}`"),
-    })
 }
 
 fn print_plan(plan: &Plan, output: &Output) -> CliResult {
@@ -350,13 +356,4 @@ fn run_id(suite: &str, seed: u64) -> String {
         .take(40)
         .collect();
     format!("{time}-{name}-{:06x}", (seed ^ u64::from(std::process::id())) & 0xff_ffff)
-}
-
-fn build_info() -> BuildInfo {
-    BuildInfo {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
-        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        compiled_isa: probe::compiled_isa(),
-    }
 }

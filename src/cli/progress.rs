@@ -59,7 +59,8 @@ impl Progress {
     }
 
     fn message(&self, phase: &str) {
-        let [prefill, decode] = self.speeds.map(|s| s.map_or("-".to_owned(), |v| format!("{v:.1}")));
+        let [prefill, decode] =
+            self.speeds.map(|s| s.map_or("-".to_owned(), |v| format!("{v:.1}")));
         self.bar.set_message(format!("{} pp {prefill} tg {decode} tok/s {phase}", self.case));
     }
 

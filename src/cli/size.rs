@@ -18,7 +18,11 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
         other => return Err(format!("unknown unit `{other}`; use MiB, GiB, MB or GB")),
     };
     let bytes = number * factor;
-    if (0.0..=1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("`{text}` is out of range")) }
+    if (0.0..=1e18).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err(format!("`{text}` is out of range"))
+    }
 }
 
 #[cfg(test)]

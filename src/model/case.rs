@@ -90,6 +90,8 @@ pub struct Protocol {
     pub seconds_max: f64,
     /// Deadline of load and of any single iteration, in seconds.
     pub deadline_s: f64,
+    /// CPU time of other processes, beyond the cores a case leaves free, above which it is invalid; in CPUs.
+    pub foreign_cpus_max: f64,
 }
 
 impl Default for Protocol {
@@ -102,6 +104,7 @@ impl Default for Protocol {
             seconds_min: 10.0,
             seconds_max: 60.0,
             deadline_s: 300.0,
+            foreign_cpus_max: 0.25,
         }
     }
 }
@@ -117,6 +120,7 @@ impl Protocol {
             seconds_min: 1.0,
             seconds_max: 10.0,
             deadline_s: 120.0,
+            ..Self::default()
         }
     }
 }

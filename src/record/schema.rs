@@ -17,8 +17,30 @@ pub struct BuildInfo {
     /// `release` or `debug`.
     pub profile: String,
     pub target: String,
-    /// Target features compiled in unconditionally.
+    /// Target features compiled in unconditionally; more is chosen at run time.
     pub compiled_isa: Vec<String>,
+}
+
+impl BuildInfo {
+    /// This very binary.
+    pub fn current() -> Self {
+        macro_rules! compiled {
+            ($($feature:literal)*) => {
+                [$(($feature, cfg!(target_feature = $feature))),*]
+            };
+        }
+        let features = compiled!("sse2" "sse4.2" "avx" "avx2" "fma" "f16c" "avx512f" "avx512vnni" "neon" "dotprod" "i8mm");
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            compiled_isa: features
+                .iter()
+                .filter(|(_, on)| *on)
+                .map(|(f, _)| (*f).to_owned())
+                .collect(),
+        }
+    }
 }
 
 /// First line of a record: everything that holds for all its cases.

@@ -10,8 +10,10 @@ use super::prepare::{self, Key, Prepared};
 use super::validity;
 use crate::backend::OpenRequest;
 use crate::model::{CaseOutcome, Device, Finding, Metric, Phase, Variant, Workload};
-use crate::probe::LoadMonitor;
-use crate::record::{CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts};
+use crate::probe::{self, LiveHost, LoadMonitor};
+use crate::record::{
+    CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts,
+};
 use crate::worker::{Ended, Event, MeasureRequest, Request, Supervisor};
 
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +98,7 @@ impl Runner<'_> {
         let Some(prepared) = prepared else {
             return self.end(writer, summary, true);
         };
-        let mut monitor = LoadMonitor::start();
+        let host = LiveHost::new();
         for (position, run, planned) in open {
             on_event(RunEvent::CaseStarted {
                 index: position,
@@ -105,7 +107,7 @@ impl Runner<'_> {
             });
             let before = Instant::now();
             let mut record = blank(planned, run, position as u32, (self.now)());
-            let stopped = self.case(planned, &prepared, &mut monitor, &mut record, on_event);
+            let stopped = self.case(planned, &prepared, &host, &mut record, on_event);
             if stopped {
                 return self.end(writer, summary, true);
             }
@@ -138,7 +140,7 @@ impl Runner<'_> {
         &self,
         planned: &PlannedCase,
         prepared: &BTreeMap<Key, Prepared>,
-        monitor: &mut LoadMonitor,
+        host: &LiveHost,
         record: &mut CaseRecord,
         on_event: &mut dyn FnMut(RunEvent<'_>),
     ) -> bool {
@@ -160,11 +162,14 @@ impl Runner<'_> {
             record.outcome = CaseOutcome::Skipped { reason };
             return false;
         }
-        record.host_before = monitor.snapshot();
+        record.host_before = probe::host_state(host);
+        let monitor = LoadMonitor::start(host, &[]);
         let stopped = self.measure(variant, planned, record, on_event);
-        record.host_after = monitor.snapshot();
+        // The worker has ended, so its time counts as ours.
+        record.host_after = probe::host_state(host);
+        record.host_after.foreign_cpus = monitor.foreign_cpus(host, &[]);
         if !stopped {
-            validity::judge(record, self.device);
+            validity::judge(record, self.device, &self.plan.protocol);
         }
         stopped
     }
@@ -202,7 +207,11 @@ impl Runner<'_> {
                     warmup: Vec::new(),
                     samples: Vec::new(),
                 });
-                if warmup { s.warmup.push(value) } else { s.samples.push(value) }
+                if warmup {
+                    s.warmup.push(value)
+                } else {
+                    s.samples.push(value)
+                }
                 on_event(RunEvent::Sample { metric, value, warmup });
             }
             Event::Facts { facts: f } => facts = *f,
@@ -228,7 +237,9 @@ impl Runner<'_> {
 /// Positions that must fit at once: the prompt and one decode step, or the decode run, behind the depth.
 fn context_of(workload: &Workload) -> u32 {
     match *workload {
-        Workload::Generate { prompt, decode, depth } => (prompt.max(decode) + depth).saturating_add(8),
+        Workload::Generate { prompt, decode, depth } => {
+            (prompt.max(decode) + depth).saturating_add(8)
+        }
         Workload::Infer { .. } => 0,
     }
 }

@@ -174,8 +174,12 @@ fn check_protocol(p: &Protocol) -> Result<(), String> {
     if ![p.seconds_min, p.seconds_max, p.deadline_s].into_iter().all(sane) || p.deadline_s <= 0.0 {
         return Err("protocol: seconds must be 0 to 86400 and the deadline above 0".to_owned());
     }
-    if p.samples_min > p.samples_max || p.warmup_min > p.warmup_max || p.seconds_min > p.seconds_max {
+    if p.samples_min > p.samples_max || p.warmup_min > p.warmup_max || p.seconds_min > p.seconds_max
+    {
         return Err("protocol: a minimum is above its maximum".to_owned());
+    }
+    if p.foreign_cpus_max.is_nan() || p.foreign_cpus_max < 0.0 {
+        return Err("protocol: `foreign_cpus_max` must be 0 or more".to_owned());
     }
     if p.samples_max == 0 {
         return Err("protocol: `samples_max` is 0".to_owned());

@@ -95,12 +95,16 @@ impl Supervisor {
             }
             match worker.lines.recv_timeout(TICK) {
                 Ok(Line::Garbage(text)) => {
-                    return protocol_error(format!("the worker wrote `{text}` instead of an event"));
+                    return protocol_error(format!(
+                        "the worker wrote `{text}` instead of an event"
+                    ));
                 }
                 Ok(Line::Event(event)) => {
                     last_sign = Instant::now();
                     match *event {
-                        Event::Hello { protocol_version } if protocol_version == PROTOCOL_VERSION => {
+                        Event::Hello { protocol_version }
+                            if protocol_version == PROTOCOL_VERSION =>
+                        {
                             greeted = true;
                         }
                         Event::Hello { protocol_version } => {
@@ -204,11 +208,7 @@ struct Worker {
 impl Worker {
     fn spawn(executable: &PathBuf, request: Vec<u8>) -> io::Result<Self> {
         let mut command = Command::new(executable);
-        command
-            .arg(SUBCOMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: children it leaves behind are killed with it, and Ctrl-C reaches only us.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -233,13 +233,7 @@ impl Worker {
             }
         });
         let stderr = std::thread::spawn(move || tail_of(stderr));
-        Ok(Self {
-            child,
-            lines,
-            stderr: Some(stderr),
-            stderr_text: String::new(),
-            highest_rss: 0,
-        })
+        Ok(Self { child, lines, stderr: Some(stderr), stderr_text: String::new(), highest_rss: 0 })
     }
 
     fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
@@ -247,7 +241,9 @@ impl Worker {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
-                Ok(None) if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(2)),
+                Ok(None) if start.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(2))
+                }
                 _ => return None,
             }
         }
@@ -285,7 +281,8 @@ fn read_line(input: &mut impl BufRead) -> Option<Line> {
     if read == 0 {
         return None;
     }
-    let event = bytes.last().filter(|&&b| b == b'\n').and_then(|_| serde_json::from_slice(&bytes).ok());
+    let event =
+        bytes.last().filter(|&&b| b == b'\n').and_then(|_| serde_json::from_slice(&bytes).ok());
     Some(event.map_or_else(|| Line::Garbage(excerpt(&bytes)), |e| Line::Event(Box::new(e))))
 }
 

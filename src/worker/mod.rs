@@ -10,5 +10,5 @@ mod serve;
 
 pub use child::{Ended, Supervisor, WorkerResult};
 pub use protocol::{Event, MeasureRequest, PROTOCOL_VERSION, PrepareTask, Request, WireError};
-pub use serve::{SUBCOMMAND, serve};
 pub(crate) use serve::write_raw;
+pub use serve::{SUBCOMMAND, serve};

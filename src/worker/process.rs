@@ -23,7 +23,8 @@ fn parse_status_kib(status: &str, key: &str) -> Option<u64> {
 
 /// User plus system CPU time of a process in nanoseconds, in clock ticks of 10 ms.
 pub(crate) fn cpu_time_ns(pid: u32) -> Option<u64> {
-    parse_stat_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?.checked_mul(10_000_000)
+    parse_stat_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?
+        .checked_mul(10_000_000)
 }
 
 /// Fields 14 and 15 of `/proc/PID/stat`, counted behind the command name, which may hold spaces.

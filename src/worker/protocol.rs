@@ -46,19 +46,40 @@ pub struct MeasureRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    Hello { protocol_version: u32 },
+    Hello {
+        protocol_version: u32,
+    },
     /// A phase began; its deadline starts anew.
-    Phase { phase: Phase },
+    Phase {
+        phase: Phase,
+    },
     /// Still alive: restarts the phase's deadline.
-    Progress { fraction: f64, step: String },
-    Devices { devices: Vec<BackendDevice> },
-    Variant { variant: Box<Variant> },
-    Facts { facts: Box<SessionFacts> },
+    Progress {
+        fraction: f64,
+        step: String,
+    },
+    Devices {
+        devices: Vec<BackendDevice>,
+    },
+    Variant {
+        variant: Box<Variant>,
+    },
+    Facts {
+        facts: Box<SessionFacts>,
+    },
     /// `value` is `null` where it is not finite.
-    Sample { metric: Metric, value: Option<f64>, warmup: bool },
-    Finding { finding: Finding },
+    Sample {
+        metric: Metric,
+        value: Option<f64>,
+        warmup: bool,
+    },
+    Finding {
+        finding: Finding,
+    },
     Done,
-    Error { error: WireError },
+    Error {
+        error: WireError,
+    },
 }
 
 /// A [`BackendError`] on the wire.

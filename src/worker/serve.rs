@@ -61,7 +61,8 @@ fn claim_stdout() -> io::Result<Events> {
         use std::os::fd::AsFd;
         // Die with the parent, whatever kills it.
         #[cfg(target_os = "linux")]
-        let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+        let _ =
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(io::stderr())?;
         Ok(Events(PIPE.get_or_init(|| File::from(stdout))))
@@ -109,5 +110,6 @@ fn handle(request: Request, events: &mut Events) -> Result<(), WireError> {
 }
 
 fn find(id: &str) -> Result<&'static dyn Backend, BackendError> {
-    backend::find(id).ok_or_else(|| BackendError::Failed(format!("no backend `{id}` in this build")))
+    backend::find(id)
+        .ok_or_else(|| BackendError::Failed(format!("no backend `{id}` in this build")))
 }

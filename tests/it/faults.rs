@@ -15,26 +15,40 @@ fn bench(faults: &[&str], extra: &[&str]) -> (TempDir, i32, BTreeMap<String, Cas
     let mut command = edge_advisor();
     command.args(["bench", "--quick", "--quiet", "--allow-invalid", "--backend", "fault"]);
     command.args(["--precision", "F32", "--seed", "1", "--prompt", "8", "--decode", "4"]);
+    // Other tests run beside this one.
+    command.args(["--max-foreign-cpus", "1000"]);
     command.arg("--model").arg(model).arg("--out").arg(dir.path().join("out")).args(extra);
     for fault in faults {
         command.args(["--option", &format!("fault={fault}")]);
     }
     let code = command.output().unwrap().status.code().unwrap();
     let record = only_record(&dir.path().join("out"));
-    let cases = record
-        .cases
-        .into_iter()
-        .map(|c| (c.case.options["fault"].clone(), c))
-        .collect();
+    let cases = record.cases.into_iter().map(|c| (c.case.options["fault"].clone(), c)).collect();
     (dir, code, cases)
 }
 
 #[test]
 fn each_fault_gives_its_outcome_and_the_others_still_run() {
     let faults = [
-        "ok", "panic", "abort", "exit", "exit_quietly", "garbage", "binary", "half_line",
-        "alloc_fails", "unsupported", "not_installed", "out_of_memory", "error",
-        "error_in_decode", "wrong_token", "nan", "constant", "empty", "stdout_noise",
+        "ok",
+        "panic",
+        "abort",
+        "exit",
+        "exit_quietly",
+        "garbage",
+        "binary",
+        "half_line",
+        "alloc_fails",
+        "unsupported",
+        "not_installed",
+        "out_of_memory",
+        "error",
+        "error_in_decode",
+        "wrong_token",
+        "nan",
+        "constant",
+        "empty",
+        "stdout_noise",
     ];
     let (_dir, code, cases) = bench(&faults, &[]);
     assert_eq!(code, 5, "some cases failed");
@@ -124,8 +138,21 @@ fn a_run_cut_off_in_a_line_is_read_and_resumed_to_the_same_set_of_cases() {
     };
     let (model, out_text) = (model.display().to_string(), out.display().to_string());
     let fresh = [
-        "--quick", "--backend", "fault", "--model", &model, "--out", &out_text, "--runs", "2",
-        "--prompt", "4", "--decode", "2", "--allow-invalid",
+        "--quick",
+        "--backend",
+        "fault",
+        "--model",
+        &model,
+        "--out",
+        &out_text,
+        "--runs",
+        "2",
+        "--prompt",
+        "4",
+        "--decode",
+        "2",
+        "--max-foreign-cpus",
+        "1000",
     ];
     assert_eq!(bench(&fresh).status.code(), Some(0));
     let run = only_run(&out);
@@ -140,7 +167,7 @@ fn a_run_cut_off_in_a_line_is_read_and_resumed_to_the_same_set_of_cases() {
     assert_eq!(cut.cases.len(), 3);
 
     let run_text = run.display().to_string();
-    assert_eq!(bench(&["--resume", &run_text, "--allow-invalid"]).status.code(), Some(0));
+    assert_eq!(bench(&["--resume", &run_text]).status.code(), Some(0));
     let resumed = RunRecord::load(&run).unwrap();
     let ids = |r: &RunRecord| {
         let mut ids: Vec<_> = r.cases.iter().map(|c| (c.case.id(), c.run)).collect();
