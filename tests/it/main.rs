@@ -3,3 +3,4 @@
 mod bad_input;
 mod faults;
 mod support;
+mod tidy;

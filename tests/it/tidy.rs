@@ -1,0 +1,107 @@
+//! Rules of the house that a machine can check: layers, file length, where `unsafe` lives.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Layer of each top-level module; a module imports only from its own layer and below.
+const LAYERS: &[(&str, u8)] = &[
+    ("model", 0),
+    ("stats", 0),
+    ("catalog", 1),
+    ("dirs", 1),
+    ("formats", 1),
+    ("profile", 1),
+    ("record", 1),
+    ("suite", 1),
+    ("advise", 2),
+    ("compare", 2),
+    ("predict", 2),
+    ("probe", 2),
+    ("backend", 3),
+    ("convert", 3),
+    ("runtime", 3),
+    ("worker", 3),
+    ("report", 4),
+    ("runner", 4),
+    ("cli", 5),
+];
+
+/// Longest file, in lines, tests included.
+const MAX_LINES: usize = 600;
+
+/// The folders that may hold `unsafe`, each because it talks to hardware, the kernel or a foreign library.
+const UNSAFE_HOMES: &[&str] =
+    &["src/backend/candle", "src/backend/llama_cpp", "src/probe", "src/formats", "src/predict"];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    walk(&root.join("src"), &mut found);
+    found.into_iter().map(|(p, t)| (p.strip_prefix(root).unwrap().to_owned(), t)).collect()
+}
+
+/// The code of a file up to its tests, without comments.
+fn code(text: &str) -> String {
+    let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    let lines = text[..end].lines().map(|l| l.split("//").next().unwrap_or(""));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_module_of_the_crate_has_a_layer_and_no_layer_imports_a_higher_one() {
+    let layers: BTreeMap<&str, u8> = LAYERS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let mut parts =
+            path.components().skip(1).map(|c| c.as_os_str().to_string_lossy().into_owned());
+        let module = parts.next().unwrap();
+        let module = module.trim_end_matches(".rs");
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        let Some(own) = layers.get(module) else {
+            wrong.push(format!("{}: module `{module}` has no layer", path.display()));
+            continue;
+        };
+        for used in code(&text).split("crate::").skip(1) {
+            let used: String =
+                used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if layers.get(used.as_str()).is_some_and(|l| l > own) {
+                wrong.push(format!("{}: imports `{used}` of a higher layer", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > MAX_LINES)
+        .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn unsafe_code_lives_only_where_hardware_or_foreign_code_is_called() {
+    let stray: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| !UNSAFE_HOMES.iter().any(|home| path.starts_with(home)))
+        .filter(|(_, text)| code(text).contains("unsafe "))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    assert!(stray.is_empty(), "unsafe code outside its homes: {stray:?}");
+}
