@@ -1,5 +1,6 @@
 //! Pure maths on slices of numbers: summaries, intervals, tests, multiplicity, trends. No I/O, no domain types.
 
+mod moderate;
 mod multiplicity;
 mod quantile;
 mod ratio;
@@ -8,10 +9,12 @@ mod student;
 mod summary;
 mod trend;
 
+pub use moderate::{Variance, moderate};
 pub use multiplicity::{benjamini_hochberg, holm};
 pub use quantile::{median, percentile, quantile_type7};
 pub use ratio::{
-    Estimate, Ratio, mean_difference, paired_difference, ratio_interval, sample_ratio,
+    Estimate, Ratio, blocked_difference, mean_difference, paired_difference, ratio_interval,
+    sample_ratio,
 };
 pub use resample::{median_interval, median_standard_error};
 pub use student::{student_quantile, student_upper_tail};
