@@ -26,6 +26,10 @@ struct Cli {
 // One line a command: the variant here, its file beside this one, its arm in `dispatch`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Baseline(super::baseline::Args),
+    Compare(super::compare::Args),
+    Gate(super::gate::Args),
+    History(super::history::Args),
     Probe(super::probe::Args),
     Profiles(super::profiles::ProfilesArgs),
     Bench(bench::Args),
@@ -33,6 +37,10 @@ enum Command {
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
     match command {
+        Command::Baseline(args) => super::baseline::run(&args, output),
+        Command::Compare(args) => super::compare::run(&args, output),
+        Command::Gate(args) => super::gate::run(&args, output),
+        Command::History(args) => super::history::run(&args, output),
         Command::Probe(args) => super::probe::run(&args, output),
         Command::Profiles(args) => super::profiles::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),

@@ -1,13 +1,20 @@
 //! The command line: one file a command. stdout is data; stderr is progress, warnings and errors.
 
+mod baseline;
 mod bench;
+mod ci_files;
 mod commands;
+mod compare;
 mod error;
 pub mod exit;
+mod gate;
+mod gate_live;
+mod history;
 mod output;
 mod probe;
 mod profiles;
 mod progress;
+mod sides;
 mod size;
 
 pub use commands::{command, main};

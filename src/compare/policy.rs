@@ -154,6 +154,8 @@ pub struct RuleFor {
     pub gates: bool,
     /// Largest change for the worse: percent, or a difference for metrics on an absolute scale. Positive.
     pub limit: f64,
+    /// True where the limit is a difference in the metric's unit.
+    pub absolute: bool,
     /// Spread between process runs in percent, assumed where a side has one.
     pub noise_percent: f64,
 }
@@ -161,7 +163,7 @@ pub struct RuleFor {
 impl RuleFor {
     /// The limit as a distance on the scale of comparison (logarithms, or plain differences).
     pub(crate) fn limit_on_scale(&self, metric: Metric) -> f64 {
-        if is_absolute(metric) {
+        if self.absolute {
             self.limit
         } else if worse_sign(metric) > 0.0 {
             (self.limit / 100.0).ln_1p()
@@ -257,8 +259,9 @@ impl Policy {
                 noise = rule.noise_percent.unwrap_or(noise);
             }
         }
-        let limit = if is_absolute(metric) { change } else { percent };
-        RuleFor { gates, limit, noise_percent: noise }
+        let absolute = is_absolute(metric);
+        let limit = if absolute { change } else { percent };
+        RuleFor { gates, limit, absolute, noise_percent: noise }
     }
 
     /// Case globs that match none of `cases`: a rule written for a case that does not exist guards nothing.
@@ -369,7 +372,7 @@ mod tests {
 
     #[test]
     fn limits_are_percent_of_the_metric_itself() {
-        let rule = RuleFor { gates: true, limit: 20.0, noise_percent: 1.0 };
+        let rule = RuleFor { gates: true, limit: 20.0, absolute: false, noise_percent: 1.0 };
         assert!((rule.limit_on_scale(Metric::DecodeTokS) - (1.0f64 / 0.8).ln()).abs() < 1e-12);
         assert!((rule.limit_on_scale(Metric::LatencyNs) - 1.2f64.ln()).abs() < 1e-12);
     }

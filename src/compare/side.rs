@@ -86,6 +86,11 @@ impl Side {
         let profiles = records.iter().map(|r| r.header.build.profile.clone()).collect();
         Ok(Self { info, profiles, cases, notes, seed: first.header.seed })
     }
+
+    /// Ids of its cases, in order.
+    pub fn case_ids(&self) -> impl Iterator<Item = &str> {
+        self.cases.keys().map(String::as_str)
+    }
 }
 
 fn check_runs_once(label: &str, records: &[RunRecord]) -> Result<(), SideError> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::schema::{CaseRecord, RunEnd, RunHeader, SCHEMA_VERSION};
 
 /// File name of a record inside a run's directory.
-const FILE_NAME: &str = "record.ndjson";
+pub(super) const FILE_NAME: &str = "record.ndjson";
 /// A longer line is hostile or corrupt: the largest real ones are a few hundred kB.
 const MAX_LINE: u64 = 64 << 20;
 
@@ -63,6 +63,21 @@ impl RunRecord {
         let file = File::open(&file_path)
             .map_err(|source| RecordError::Read { path: file_path.clone(), source })?;
         Self::read(BufReader::new(file), &file_path)
+    }
+
+    /// The record as a file's text, for copies and exports.
+    pub fn to_ndjson(&self) -> Result<String, serde_json::Error> {
+        let mut text = serde_json::to_string(&LineOut::Header(&self.header))?;
+        for case in &self.cases {
+            text.push('\n');
+            text.push_str(&serde_json::to_string(&LineOut::Case(case))?);
+        }
+        if let Some(end) = &self.end {
+            text.push('\n');
+            text.push_str(&serde_json::to_string(&LineOut::End(end))?);
+        }
+        text.push('\n');
+        Ok(text)
     }
 
     fn read(mut input: impl BufRead, path: &Path) -> Result<Self, RecordError> {
