@@ -108,7 +108,8 @@ impl Candidate {
     ///
     /// `cautious` takes the low end of what was only predicted.
     pub(super) fn speed(&self, prompt: f64, generate: f64, cautious: bool) -> Option<f64> {
-        let pick = |e: &Estimate| if cautious && e.rung != Rung::MeasuredHere { e.low } else { e.value };
+        let pick =
+            |e: &Estimate| if cautious && e.rung != Rung::MeasuredHere { e.low } else { e.value };
         if let Some(l) = &self.latency_s {
             let slow = if cautious && l.rung != Rung::MeasuredHere { l.high } else { l.value };
             return Some(1.0 / slow);
@@ -182,7 +183,11 @@ fn build(
         target: Some(target),
     };
     if let Some(why) = framework.refuses(input.model, &input.device.os) {
-        c.rejections.push(Rejection { by: "model".to_owned(), why: format!("{} {why}", framework.name), over: 0.0 });
+        c.rejections.push(Rejection {
+            by: "model".to_owned(),
+            why: format!("{} {why}", framework.name),
+            over: 0.0,
+        });
         return c;
     }
     if let FrameworkState::Unsupported { reason } = &c.state {
@@ -192,7 +197,10 @@ fn build(
         let why = format!("{} does not run {precision} here", framework.name);
         c.rejections.push(Rejection { by: "precision".to_owned(), why, over: 0.0 });
     }
-    if let Some(max) = target.max_context.filter(|&m| input.request.context > m && input.model.kind == ModelKind::Llm) {
+    if let Some(max) = target
+        .max_context
+        .filter(|&m| input.request.context > m && input.model.kind == ModelKind::Llm)
+    {
         let asked = input.request.context;
         c.rejections.push(Rejection {
             by: "context".to_owned(),
@@ -213,7 +221,9 @@ fn memory_limit(input: &Input<'_>, p: &Processor) -> u64 {
     let shared = input.device.limits.memory_available_bytes;
     let own = p.memory_free_bytes.as_ref().or(p.memory_bytes.as_ref()).map(|m| m.value);
     match own {
-        Some(m) if p.kind == ProcessorKind::DiscreteGpu => ((m as f64 * CARD_SHARE) as u64).min(asked),
+        Some(m) if p.kind == ProcessorKind::DiscreteGpu => {
+            ((m as f64 * CARD_SHARE) as u64).min(asked)
+        }
         Some(m) => m.min(shared).min(asked),
         None => shared.min(asked),
     }
@@ -242,7 +252,11 @@ fn expect(input: &Input<'_>, p: &Processor, c: &mut Candidate) {
         Err(e) => {
             c.no_speed = Some(e.to_string());
             let plan = crate::predict::memory_plan(
-                input.model, Some(c.precision), input.request.context, input.request.kv, &c.framework,
+                input.model,
+                Some(c.precision),
+                input.request.context,
+                input.request.kv,
+                &c.framework,
             );
             c.weight_bytes = plan.weights;
             c.kv_bytes = plan.kv_cache;

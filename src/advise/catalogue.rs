@@ -43,8 +43,7 @@ pub fn advise_catalogue<'a>(
         let Some(best) = judged.candidates.first().filter(|c| c.feasible()) else { continue };
         let speed = best.decode_tok_s.as_ref().map(|d| d.value);
         let comfortable = speed.is_none_or(|s| s >= comfortable_tok_s);
-        let commands =
-            super::command::commands(&input, best, &super::ModelSource::None);
+        let commands = super::command::commands(&input, best, &super::ModelSource::None);
         fits.push((
             CatalogueChoice {
                 model: model.name.clone(),

@@ -28,6 +28,11 @@ pub struct Commands {
     pub run: String,
 }
 
+/// Install and run commands of a choice for a model source.
+pub fn commands_of(input: &Input<'_>, choice: &super::Choice, source: &ModelSource) -> Commands {
+    commands(input, &choice.candidate, source)
+}
+
 /// Install and run commands of a candidate.
 pub(super) fn commands(input: &Input<'_>, c: &Candidate, source: &ModelSource) -> Commands {
     let Some(target) = c.target else {
@@ -36,7 +41,11 @@ pub(super) fn commands(input: &Input<'_>, c: &Candidate, source: &ModelSource) -
     let install =
         if c.state.is_ready() { String::new() } else { target.install_on(&input.device.os) };
     let graph = !matches!(input.model.kind, ModelKind::Llm | ModelKind::Multimodal);
-    let template = if graph { target.run.get("graph").or(target.run.get("any")) } else { target.run.get("any").or(target.run.get("graph")) };
+    let template = if graph {
+        target.run.get("graph").or(target.run.get("any"))
+    } else {
+        target.run.get("any").or(target.run.get("graph"))
+    };
     let run = template.map_or_else(String::new, |t| fill(t, input, c, source));
     Commands { install, run }
 }

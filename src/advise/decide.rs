@@ -31,8 +31,7 @@ pub(super) struct Values {
     pub memory_weight: f64,
     pub bytes_weight: f64,
     pub min_quality: f64,
-    #[expect(dead_code, reason = "for readers of the file")]
-    reason: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,9 +53,8 @@ struct Objectives {
 
 fn objectives() -> &'static Objectives {
     static PARSED: OnceLock<Objectives> = OnceLock::new();
-    PARSED.get_or_init(|| {
-        toml::from_str(OBJECTIVES).expect("the embedded file is checked by a test")
-    })
+    PARSED
+        .get_or_init(|| toml::from_str(OBJECTIVES).expect("the embedded file is checked by a test"))
 }
 
 pub(super) fn values(objective: Objective) -> &'static Values {
@@ -105,6 +103,12 @@ pub fn advise(input: &Input<'_>) -> Result<Recommendation, RequestError> {
     Ok(assemble(input, judged, sensitivity))
 }
 
+/// The path through the tree only.
+pub fn walk(input: &Input<'_>) -> Walk {
+    let facts = Facts::collect(input.device, input.model, input.request, input.evidence);
+    input.rules.walk(&facts)
+}
+
 /// One pass of the engine.
 pub(super) fn judge(input: &Input<'_>) -> Judged {
     let facts = Facts::collect(input.device, input.model, input.request, input.evidence);
@@ -117,9 +121,8 @@ pub(super) fn judge(input: &Input<'_>) -> Judged {
     let evidence_rules = candidates.iter().any(|c| c.measured && c.feasible());
     score(input, &mut candidates, evidence_rules);
     pareto(&mut candidates);
-    candidates.sort_by(|a, b| {
-        b.feasible().cmp(&a.feasible()).then(b.utility.total_cmp(&a.utility))
-    });
+    candidates
+        .sort_by(|a, b| b.feasible().cmp(&a.feasible()).then(b.utility.total_cmp(&a.utility)));
     Judged { facts, walk, candidates, evidence_rules }
 }
 
@@ -132,7 +135,12 @@ fn limits(input: &Input<'_>, c: &mut Candidate) {
         if m.value > limit {
             out.push(Rejection {
                 by: "memory".to_owned(),
-                why: format!("needs {}, {} to use: {} short", gib(m.value), gib(limit), gib(m.value - limit)),
+                why: format!(
+                    "needs {}, {} to use: {} short",
+                    gib(m.value),
+                    gib(limit),
+                    gib(m.value - limit)
+                ),
                 over: if limit > 0.0 { m.value / limit - 1.0 } else { f64::MAX },
             });
         }
@@ -142,7 +150,12 @@ fn limits(input: &Input<'_>, c: &mut Candidate) {
         let (need, limit) = (c.weight_bytes as f64, limit as f64);
         out.push(Rejection {
             by: "disk".to_owned(),
-            why: format!("file of {}, {} of storage: {} short", gib(need), gib(limit), gib(need - limit)),
+            why: format!(
+                "file of {}, {} of storage: {} short",
+                gib(need),
+                gib(limit),
+                gib(need - limit)
+            ),
             over: if limit > 0.0 { need / limit - 1.0 } else { f64::MAX },
         });
     }
@@ -150,12 +163,20 @@ fn limits(input: &Input<'_>, c: &mut Candidate) {
         if d.value < min {
             out.push(Rejection {
                 by: "decode".to_owned(),
-                why: format!("{:.1} tok/s expected, {min:.1} asked: {:.0} % short", d.value, 100.0 * (1.0 - d.value / min)),
+                why: format!(
+                    "{:.1} tok/s expected, {min:.1} asked: {:.0} % short",
+                    d.value,
+                    100.0 * (1.0 - d.value / min)
+                ),
                 over: min / d.value - 1.0,
             });
         }
     } else if r.min_decode_tok_s.is_some() && c.decode_tok_s.is_none() {
-        out.push(Rejection { by: "decode".to_owned(), why: "its speed is not known, a minimum was asked".to_owned(), over: 0.0 });
+        out.push(Rejection {
+            by: "decode".to_owned(),
+            why: "its speed is not known, a minimum was asked".to_owned(),
+            over: 0.0,
+        });
     }
     if let (Some(max), Some(t)) = (r.max_ttft_s, &c.ttft_s) {
         if t.value > max {
@@ -273,7 +294,9 @@ pub(super) fn overruled(judged: &Judged) -> Option<String> {
     Some(if rival > 0.0 && own > 0.0 {
         format!(
             "the tree prefers {}; measured here {} decodes {:.1}x as fast ({own:.1} against {rival:.1} tok/s)",
-            favourite.framework_name, pick.framework_name, own / rival
+            favourite.framework_name,
+            pick.framework_name,
+            own / rival
         )
     } else {
         format!(
@@ -287,5 +310,9 @@ pub(super) const GIB: f64 = (1u64 << 30) as f64;
 
 /// `4.6 GiB`, `950 MiB`.
 pub(super) fn gib(bytes: f64) -> String {
-    if bytes >= GIB { format!("{:.1} GiB", bytes / GIB) } else { format!("{:.0} MiB", bytes / (GIB / 1024.0)) }
+    if bytes >= GIB {
+        format!("{:.1} GiB", bytes / GIB)
+    } else {
+        format!("{:.0} MiB", bytes / (GIB / 1024.0))
+    }
 }

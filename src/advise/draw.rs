@@ -77,7 +77,9 @@ pub fn svg(rules: &Rules, walk: Option<&Walk>) -> String {
     // Three columns of two stages each keep the picture near 4:3.
     let columns: Vec<Vec<&Stage>> = balance(&rules.stages, 3);
     let height_of = |s: &Stage| HEAD + s.nodes.len() * ROW + GAP;
-    let height = columns.iter().map(|c| c.iter().map(|s| height_of(s)).sum::<usize>()).max().unwrap_or(0) + 70;
+    let height =
+        columns.iter().map(|c| c.iter().map(|s| height_of(s)).sum::<usize>()).max().unwrap_or(0)
+            + 70;
     let width = columns.len() * (BOX_WIDTH + 2 * GAP) + GAP;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n<title>Decision tree</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n<text x=\"{GAP}\" y=\"30\" font-size=\"18\" font-weight=\"600\" fill=\"#1f2328\">How edge-advisor decides</text>\n"
@@ -98,7 +100,11 @@ pub fn svg(rules: &Rules, walk: Option<&Walk>) -> String {
     }
     let points: Vec<String> = path.iter().map(|(x, y)| format!("{x},{y}")).collect();
     if points.len() > 1 {
-        let _ = writeln!(out, "<polyline points=\"{}\" fill=\"none\" stroke=\"#1a7f45\" stroke-width=\"2\" stroke-opacity=\"0.45\"/>", points.join(" "));
+        let _ = writeln!(
+            out,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"#1a7f45\" stroke-width=\"2\" stroke-opacity=\"0.45\"/>",
+            points.join(" ")
+        );
     }
     out.push_str(&body);
     out.push_str("</svg>\n");
@@ -113,14 +119,25 @@ fn draw_stage(
     (x, top): (usize, usize),
     path: &mut Vec<(usize, usize)>,
 ) {
-    let _ = writeln!(out, "<text x=\"{x}\" y=\"{}\" font-size=\"14\" font-weight=\"600\" fill=\"#1f2328\">{number}. {}</text>", top + 18, escape(&stage.stage));
+    let _ = writeln!(
+        out,
+        "<text x=\"{x}\" y=\"{}\" font-size=\"14\" font-weight=\"600\" fill=\"#1f2328\">{number}. {}</text>",
+        top + 18,
+        escape(&stage.stage)
+    );
     let question: String = stage.question.split(" (").next().unwrap_or_default().to_owned();
-    let _ = writeln!(out, "<text x=\"{x}\" y=\"{}\" font-size=\"11\" fill=\"#59636e\">{}</text>", top + 34, escape(&question));
+    let _ = writeln!(
+        out,
+        "<text x=\"{x}\" y=\"{}\" font-size=\"11\" fill=\"#59636e\">{}</text>",
+        top + 34,
+        escape(&question)
+    );
     for (row, n) in in_order(stage).into_iter().enumerate() {
         let taken = fired(walk, n);
         let indent = depth(stage, n) * 20;
         let y = top + HEAD - 10 + row * ROW;
-        let (fill, stroke, wide) = if taken { ("#d5ecdd", "#1a7f45", 2) } else { ("#f6f8fa", "#d1d9e0", 1) };
+        let (fill, stroke, wide) =
+            if taken { ("#d5ecdd", "#1a7f45", 2) } else { ("#f6f8fa", "#d1d9e0", 1) };
         let bx = x + indent;
         if taken {
             path.push((bx, y + 12));
@@ -128,7 +145,12 @@ fn draw_stage(
         let _ = writeln!(
             out,
             "<g><title>{}: {}</title><rect x=\"{bx}\" y=\"{y}\" width=\"{}\" height=\"24\" rx=\"6\" fill=\"{fill}\" stroke=\"{stroke}\" stroke-width=\"{wide}\"/><text x=\"{}\" y=\"{}\" fill=\"#1f2328\">{}</text></g>",
-            escape(&n.id), escape(&n.reason), BOX_WIDTH - indent, bx + 8, y + 16, escape(&n.title)
+            escape(&n.id),
+            escape(&n.reason),
+            BOX_WIDTH - indent,
+            bx + 8,
+            y + 16,
+            escape(&n.title)
         );
     }
 }
@@ -171,7 +193,8 @@ pub fn document(rules: &Rules) -> String {
             let indent = "  ".repeat(depth(stage, n));
             let tests: Vec<String> = n.when.iter().map(Test::describe).collect();
             let effects: Vec<String> = n.effects.iter().map(Effect::describe).collect();
-            let _ = writeln!(out, "{indent}- **{}** `{}`: if {}", n.title, n.id, tests.join(" and "));
+            let _ =
+                writeln!(out, "{indent}- **{}** `{}`: if {}", n.title, n.id, tests.join(" and "));
             if !effects.is_empty() {
                 let _ = writeln!(out, "{indent}  - {}", effects.join("; "));
             }

@@ -68,7 +68,10 @@ impl Evidence {
 }
 
 fn same_place(a: &Measured, b: &Measured) -> bool {
-    a.model == b.model && a.backend == b.backend && a.device == b.device && a.precision == b.precision
+    a.model == b.model
+        && a.backend == b.backend
+        && a.device == b.device
+        && a.precision == b.precision
 }
 
 /// Backends name devices their own way: `cpu`, `CUDA0`, `GPU`, `Vulkan0`, `NPU`, `Metal`.
@@ -98,7 +101,8 @@ fn measured(first: &CaseRecord, runs: &[&CaseRecord], run_id: &str) -> Measured 
         latency_s: seconds(Metric::LatencyNs),
         memory_bytes: of(Metric::PeakRssBytes),
         quality: quality(runs, run_id),
-        failed: failed.then(|| format!("ran here and did not complete: {}", first.outcome.reason())),
+        failed: failed
+            .then(|| format!("ran here and did not complete: {}", first.outcome.reason())),
         variation_percent: variation(&speed),
     }
 }

@@ -72,7 +72,12 @@ impl Facts {
     }
 
     /// Collects the facts of a device, a model and a request.
-    pub fn collect(device: &Device, model: &ModelSpec, request: &Request, evidence: &Evidence) -> Self {
+    pub fn collect(
+        device: &Device,
+        model: &ModelSpec,
+        request: &Request,
+        evidence: &Evidence,
+    ) -> Self {
         let mut f = Facts::default();
         f.device(device, request);
         f.text("model.kind", kind_name(model.kind));
@@ -106,7 +111,10 @@ impl Facts {
         self.text("platform.os", &device.os);
         self.text("platform.class", &snake(&device.class));
         self.text("cpu.arch", &device.cpu.arch);
-        self.number("cpu.cores", f64::from(device.cpu.performance_cores + device.cpu.efficiency_cores));
+        self.number(
+            "cpu.cores",
+            f64::from(device.cpu.performance_cores + device.cpu.efficiency_cores),
+        );
         self.0.insert("cpu.isa", FactValue::List(device.cpu.isa.iter().map(snake).collect()));
         let usable = device.limits.memory_available_bytes;
         let usable = request.max_memory_bytes.map_or(usable, |m| m.min(usable));
@@ -147,9 +155,10 @@ impl Facts {
 
 /// The GPU a user means by "the GPU": a discrete one first, the largest of them.
 fn main_gpu(device: &Device) -> Option<&Processor> {
-    let gpus = device.processors.iter().filter(|p| {
-        matches!(p.kind, ProcessorKind::DiscreteGpu | ProcessorKind::IntegratedGpu)
-    });
+    let gpus = device
+        .processors
+        .iter()
+        .filter(|p| matches!(p.kind, ProcessorKind::DiscreteGpu | ProcessorKind::IntegratedGpu));
     gpus.max_by_key(|p| {
         (p.kind == ProcessorKind::DiscreteGpu, p.memory_bytes.as_ref().map_or(0, |m| m.value))
     })
@@ -174,13 +183,13 @@ pub(super) fn vendor(raw: &str, name: &str) -> String {
         ("broadcom", "Broadcom"),
         ("google", "Google"),
     ];
-    known.iter().find(|(k, _)| text.contains(k)).map_or_else(|| raw.to_owned(), |(_, v)| (*v).to_owned())
+    known
+        .iter()
+        .find(|(k, _)| text.contains(k))
+        .map_or_else(|| raw.to_owned(), |(_, v)| (*v).to_owned())
 }
 
 /// The snake_case name an enum has in files.
 pub(super) fn snake(value: &impl Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -72,9 +72,15 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum FrameworkState {
-    Ready { version: String },
-    NotInstalled { hint: String },
-    Unsupported { reason: String },
+    Ready {
+        version: String,
+    },
+    NotInstalled {
+        hint: String,
+    },
+    Unsupported {
+        reason: String,
+    },
     /// The device is a profile or another host: not known.
     Unknown,
 }

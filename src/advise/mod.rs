@@ -18,8 +18,8 @@ mod sensitivity;
 
 pub use candidate::{Candidate, Rejection};
 pub use catalogue::{CatalogueChoice, advise_catalogue};
-pub use command::{Commands, ModelSource};
-pub use decide::{Input, advise};
+pub use command::{Commands, ModelSource, commands_of};
+pub use decide::{Input, advise, walk};
 pub use draw::{document, mermaid, svg, text};
 pub use evidence::{Evidence, Measured};
 pub use facts::{FactValue, Facts};

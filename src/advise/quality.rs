@@ -79,7 +79,8 @@ impl QualityTable {
                 // Few rows say little about their own spread: shrink towards the pooled one.
                 let own = mean(g.iter().map(|r| (r.ln_loss - slope * r.ln_size - fit.0).powi(2)));
                 let n = g.len() as f64;
-                fit.1 = ((n * own + 4.0 * pooled * pooled) / (n + 4.0)).sqrt() * (1.0 + 1.0 / n).sqrt();
+                fit.1 =
+                    ((n * own + 4.0 * pooled * pooled) / (n + 4.0)).sqrt() * (1.0 + 1.0 / n).sqrt();
             }
         }
         Self { fits, slope }.monotone()
@@ -150,7 +151,9 @@ impl QualityTable {
 fn like(p: Precision) -> Option<Precision> {
     use Precision as P;
     Some(match p {
-        P::Int8 | P::Int8Sym | P::Int8Asym | P::Int8DynamicPerChannel | P::MlxQ8G32 | P::Mxfp8 => P::Q8_0,
+        P::Int8 | P::Int8Sym | P::Int8Asym | P::Int8DynamicPerChannel | P::MlxQ8G32 | P::Mxfp8 => {
+            P::Q8_0
+        }
         // Activations in 8 bits as well: no public row, the weight-only figure would flatter them.
         P::Int8Dynamic | P::Int8Static | P::A8W8 | P::A16W8 => P::Q6_K,
         P::Int4SymG32 | P::Int4Rtn | P::Nf4 | P::Nvfp4 | P::Mxfp4 | P::Int4Hqq => P::Q4_0,
@@ -177,7 +180,12 @@ fn read(text: &str) -> Vec<Row> {
     let headers = reader.headers().cloned().unwrap_or_default();
     let col = |name: &str| headers.iter().position(|h| h == name);
     let (Some(model), Some(quant), Some(ppl), Some(value), Some(source), Some(imatrix)) = (
-        col("model"), col("quant"), col("perplexity"), col("other_value"), col("source"), col("imatrix"),
+        col("model"),
+        col("quant"),
+        col("perplexity"),
+        col("other_value"),
+        col("source"),
+        col("imatrix"),
     ) else {
         return Vec::new();
     };
@@ -198,7 +206,8 @@ fn read(text: &str) -> Vec<Row> {
             continue;
         }
         let same = |s: &&csv::StringRecord| {
-            cell(s, model) == cell(r, model) && cell(s, source).get(..30) == cell(r, source).get(..30)
+            cell(s, model) == cell(r, model)
+                && cell(s, source).get(..30) == cell(r, source).get(..30)
         };
         let reference = |names: &[&str]| {
             records.iter().filter(same).find_map(|s| {

@@ -97,7 +97,11 @@ impl Recommendation {
     }
 }
 
-pub(super) fn assemble(input: &Input<'_>, judged: Judged, sensitivity: Vec<Sensitivity>) -> Recommendation {
+pub(super) fn assemble(
+    input: &Input<'_>,
+    judged: Judged,
+    sensitivity: Vec<Sensitivity>,
+) -> Recommendation {
     let choice = |c: &Candidate| Choice {
         candidate: c.clone(),
         threads: threads(input),
@@ -130,7 +134,11 @@ pub(super) fn assemble(input: &Input<'_>, judged: Judged, sensitivity: Vec<Sensi
         ready_now,
         runners_up,
         refused: refused(&judged.candidates),
-        closest: if pick.is_none() { closest(&judged.candidates).map(|(c, t)| (choice(c), t)) } else { None },
+        closest: if pick.is_none() {
+            closest(&judged.candidates).map(|(c, t)| (choice(c), t))
+        } else {
+            None
+        },
         confidence: pick.map(|p| confidence(p, &feasible)),
         bottleneck: pick.and_then(|p| bottleneck(input, p)),
         pick: pick.map(choice),
@@ -164,19 +172,24 @@ fn alternatives<'a>(pick: &Candidate, feasible: &[&'a Candidate]) -> Vec<&'a Can
 /// What `c` does better and worse than the pick; differences under two percent are none.
 fn compare(pick: &Candidate, c: &Candidate) -> (Vec<String>, Vec<String>) {
     let (mut wins, mut gives_up) = (Vec::new(), Vec::new());
-    let mut ratio = |name: &str, a: Option<&Estimate>, b: Option<&Estimate>, more_is_better: bool| {
-        let (Some(a), Some(b)) = (a, b) else { return };
-        let r = b.value / a.value;
-        if (r - 1.0).abs() < 0.02 || !r.is_finite() {
-            return;
-        }
-        let text = match name {
-            "memory" => format!("{} {} memory", gib((b.value - a.value).abs()), if r > 1.0 { "more" } else { "less" }),
-            _ if r >= 1.0 => format!("{name} {r:.1}x"),
-            _ => format!("{name} {r:.2}x"),
+    let mut ratio =
+        |name: &str, a: Option<&Estimate>, b: Option<&Estimate>, more_is_better: bool| {
+            let (Some(a), Some(b)) = (a, b) else { return };
+            let r = b.value / a.value;
+            if (r - 1.0).abs() < 0.02 || !r.is_finite() {
+                return;
+            }
+            let text = match name {
+                "memory" => format!(
+                    "{} {} memory",
+                    gib((b.value - a.value).abs()),
+                    if r > 1.0 { "more" } else { "less" }
+                ),
+                _ if r >= 1.0 => format!("{name} {r:.1}x"),
+                _ => format!("{name} {r:.2}x"),
+            };
+            if (r > 1.0) == more_is_better { wins.push(text) } else { gives_up.push(text) }
         };
-        if (r > 1.0) == more_is_better { wins.push(text) } else { gives_up.push(text) }
-    };
     ratio("decode", pick.decode_tok_s.as_ref(), c.decode_tok_s.as_ref(), true);
     ratio("prefill", pick.prefill_tok_s.as_ref(), c.prefill_tok_s.as_ref(), true);
     ratio("latency", pick.latency_s.as_ref(), c.latency_s.as_ref(), false);
@@ -209,7 +222,9 @@ fn refused(candidates: &[Candidate]) -> Vec<Refused> {
         let (framework, place) = (c.framework_name.clone(), c.place());
         let kinds = |r: &[Rejection]| r.iter().map(|x| x.by.clone()).collect::<Vec<_>>();
         let same = out.iter_mut().find(|r| {
-            r.framework == framework && r.place == place && kinds(&r.reasons) == kinds(&c.rejections)
+            r.framework == framework
+                && r.place == place
+                && kinds(&r.reasons) == kinds(&c.rejections)
         });
         match same {
             Some(r) => {
@@ -235,9 +250,8 @@ fn refused(candidates: &[Candidate]) -> Vec<Refused> {
 /// The candidate that misses by least, and which limits to relax.
 fn closest(candidates: &[Candidate]) -> Option<(&Candidate, String)> {
     const SOFT: [&str; 6] = ["memory", "disk", "decode", "ttft", "quality", "context"];
-    let numeric = candidates.iter().filter(|c| {
-        c.rejections.iter().all(|r| SOFT.contains(&r.by.as_str()))
-    });
+    let numeric =
+        candidates.iter().filter(|c| c.rejections.iter().all(|r| SOFT.contains(&r.by.as_str())));
     let miss = |c: &Candidate| c.rejections.iter().map(|r| r.over.max(0.01)).sum::<f64>();
     let best = numeric.min_by(|a, b| miss(a).total_cmp(&miss(b)))?;
     let relax: Vec<String> = best
@@ -246,7 +260,10 @@ fn closest(candidates: &[Candidate]) -> Option<(&Candidate, String)> {
         .map(|r| match r.by.as_str() {
             "memory" => {
                 let need = best.memory_bytes.as_ref().map_or(0.0, |m| m.value);
-                format!("{} of memory (--max-memory), a shorter --context or a smaller model", gib(need * 1.02))
+                format!(
+                    "{} of memory (--max-memory), a shorter --context or a smaller model",
+                    gib(need * 1.02)
+                )
             }
             "disk" => format!("{} of storage (--max-disk)", gib(best.weight_bytes as f64)),
             "decode" => {
@@ -270,7 +287,8 @@ fn closest(candidates: &[Candidate]) -> Option<(&Candidate, String)> {
 fn confidence(pick: &Candidate, feasible: &[&Candidate]) -> Confidence {
     let speed = pick.decode_tok_s.as_ref().or(pick.latency_s.as_ref());
     let Some(e) = speed else {
-        let why = pick.no_speed.clone().unwrap_or_else(|| "no speed is predicted for it".to_owned());
+        let why =
+            pick.no_speed.clone().unwrap_or_else(|| "no speed is predicted for it".to_owned());
         return Confidence { level: "low", why: format!("{why}: the tree's preferences decide") };
     };
     let spread = (e.high / e.low).sqrt() - 1.0;
@@ -278,24 +296,39 @@ fn confidence(pick: &Candidate, feasible: &[&Candidate]) -> Confidence {
     let close = rival.is_some_and(|r| (pick.utility - r.utility).abs() < 0.05);
     let (level, mut why) = match e.rung {
         Rung::MeasuredHere => ("high", "its speed was measured on this device".to_owned()),
-        Rung::CalibratedHere => ("high", format!("calibrated on this device, +-{:.0} %", 100.0 * spread)),
+        Rung::CalibratedHere => {
+            ("high", format!("calibrated on this device, +-{:.0} %", 100.0 * spread))
+        }
         rung if spread < 0.5 => ("medium", format!("{}, +-{:.0} %", rung.tag(), 100.0 * spread)),
         rung => ("low", format!("{}, +-{:.0} %", rung.tag(), 100.0 * spread)),
     };
     if let Some(r) = rival.filter(|_| close && level != "high") {
-        why.push_str(&format!("; {} is as good within that: `bench` would settle it", r.framework_name));
+        why.push_str(&format!(
+            "; {} is as good within that: `bench` would settle it",
+            r.framework_name
+        ));
     }
     Confidence { level, why }
 }
 
 fn bottleneck(input: &Input<'_>, pick: &Candidate) -> Option<String> {
-    if let Some(m) = input.evidence.find(&input.model.name, pick).filter(|m| m.variation_percent > UNSTABLE) {
-        return Some(format!("unstable: speed varies by {:.0} % between samples", m.variation_percent));
+    if let Some(m) =
+        input.evidence.find(&input.model.name, pick).filter(|m| m.variation_percent > UNSTABLE)
+    {
+        return Some(format!(
+            "unstable: speed varies by {:.0} % between samples",
+            m.variation_percent
+        ));
     }
-    let used = pick.memory_bytes.as_ref().map_or(0.0, |m| m.value) / (pick.memory_limit_bytes.max(1) as f64);
+    let used = pick.memory_bytes.as_ref().map_or(0.0, |m| m.value)
+        / (pick.memory_limit_bytes.max(1) as f64);
     let limit = match pick.bottleneck? {
-        Bottleneck::MemoryBandwidth => "decode is bound by memory bandwidth: fewer bits are faster, more cores are not",
-        Bottleneck::Compute => "bound by arithmetic: a faster kernel or processor helps, fewer bits hardly",
+        Bottleneck::MemoryBandwidth => {
+            "decode is bound by memory bandwidth: fewer bits are faster, more cores are not"
+        }
+        Bottleneck::Compute => {
+            "bound by arithmetic: a faster kernel or processor helps, fewer bits hardly"
+        }
         Bottleneck::Overhead => "bound by fixed costs a layer: the model is small for this device",
         Bottleneck::Capacity => "bound by capacity: part of the model is outside the fast memory",
     };

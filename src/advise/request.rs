@@ -133,7 +133,8 @@ impl Request {
         }
         if self.platform.as_deref() == Some("cross") && self.framework.as_deref() == Some("mlx") {
             return error(
-                "--platform cross contradicts --framework mlx: MLX runs on Apple silicon only".to_owned(),
+                "--platform cross contradicts --framework mlx: MLX runs on Apple silicon only"
+                    .to_owned(),
                 "drop one of the two",
             );
         }

@@ -194,7 +194,10 @@ impl Rules {
                 for e in &n.effects {
                     let weighs = matches!(e.act, Act::Prefer | Act::Avoid);
                     if weighs != (e.weight.is_finite() && e.weight > 0.0 && e.weight <= 2.0) {
-                        return wrong("prefer and avoid need a weight in 0..=2, reject and require none".to_owned());
+                        return wrong(
+                            "prefer and avoid need a weight in 0..=2, reject and require none"
+                                .to_owned(),
+                        );
                     }
                 }
                 seen.push(&n.id);
@@ -245,7 +248,8 @@ impl Rules {
 impl Node {
     fn step(&self, stage: &str, facts: &Facts) -> Step {
         let used = |t: &Test| {
-            let value = facts.get(&t.fact).map_or_else(|| "unknown".to_owned(), ToString::to_string);
+            let value =
+                facts.get(&t.fact).map_or_else(|| "unknown".to_owned(), ToString::to_string);
             format!("{} = {value}", t.fact)
         };
         Step {

@@ -9,15 +9,19 @@ use crate::model::{Device, Fact, ModelKind, ProcessorKind};
 pub(super) fn explore(input: &Input<'_>, judged: &Judged) -> Vec<Sensitivity> {
     let mut out = Vec::new();
     let now = top(judged);
-    let memory_matters = judged.candidates.iter().any(|c| {
-        !c.rejections.is_empty() && c.rejections.iter().all(|r| r.by == "memory")
-    });
+    let memory_matters = judged
+        .candidates
+        .iter()
+        .any(|c| !c.rejections.is_empty() && c.rejections.iter().all(|r| r.by == "memory"));
     if memory_matters || now.is_none() {
         for gib in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0] {
             let (device, request) = with_memory(input, gib);
             let again = judge(&Input { device: &device, request: &request, ..*input });
             if let Some(change) = changed(&now, &again) {
-                out.push(Sensitivity { if_: format!("with {gib:.0} GiB more memory"), then: change });
+                out.push(Sensitivity {
+                    if_: format!("with {gib:.0} GiB more memory"),
+                    then: change,
+                });
                 break;
             }
         }
@@ -33,7 +37,10 @@ pub(super) fn explore(input: &Input<'_>, judged: &Judged) -> Vec<Sensitivity> {
             if let Some(change) = changed(&now, &again) {
                 let lost = gone(&now, &again);
                 let then = if lost.is_empty() { change } else { format!("{lost}: {change}") };
-                out.push(Sensitivity { if_: format!("at {} tokens of context", short(context)), then });
+                out.push(Sensitivity {
+                    if_: format!("at {} tokens of context", short(context)),
+                    then,
+                });
                 break;
             }
         }
@@ -101,7 +108,9 @@ fn changed(now: &Option<Top>, again: &Judged) -> Option<String> {
 fn gone(now: &Option<Top>, again: &Judged) -> String {
     let Some(now) = now else { return String::new() };
     let same = again.candidates.iter().find(|c| {
-        c.framework == now.key.0 && c.precision.to_string() == now.key.2 && !c.feasible()
+        c.framework == now.key.0
+            && c.precision.to_string() == now.key.2
+            && !c.feasible()
             && c.rejections.iter().any(|r| r.by == "memory")
     });
     same.map_or_else(String::new, |c| format!("{} no longer fits", c.precision))

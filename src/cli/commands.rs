@@ -33,6 +33,8 @@ enum Command {
     Probe(super::probe::Args),
     Profiles(super::profiles::ProfilesArgs),
     Bench(bench::Args),
+    Recommend(Box<super::recommend::RecommendArgs>),
+    Advise(super::advise::AdviseArgs),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -44,6 +46,8 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Probe(args) => super::probe::run(&args, output),
         Command::Profiles(args) => super::profiles::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
+        Command::Recommend(args) => super::recommend::run(&args, output),
+        Command::Advise(args) => super::advise::run(&args, output),
     }
 }
 

@@ -3,6 +3,7 @@
 mod baseline;
 mod bench;
 mod ci_files;
+mod advise;
 mod commands;
 mod compare;
 mod error;
@@ -16,6 +17,7 @@ mod profiles;
 mod progress;
 mod sides;
 mod size;
+mod recommend;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

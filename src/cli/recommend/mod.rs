@@ -1,0 +1,121 @@
+//! `recommend`: what to run on this device, or on a profile or recorded host, and why.
+
+mod args;
+mod human;
+mod markdown;
+mod setup;
+
+pub use args::RecommendArgs;
+pub(super) use setup::{Setup, setup};
+
+use std::path::PathBuf;
+
+use super::{CliError, CliResult, Format, Output, exit};
+use crate::advise::{self, Input, Recommendation};
+use crate::model::ModelKind;
+
+/// Below this people wait for the text; the catalogue's pick is the most capable model above it.
+const COMFORTABLE_TOK_S: f64 = 10.0;
+
+pub fn run(args: &RecommendArgs, output: &Output) -> CliResult {
+    let setup = setup(args, output)?;
+    match &setup.model {
+        Some(model) => {
+            let input = setup.input(&model.spec);
+            let answer = advise::advise(&input).map_err(request_error)?;
+            let answer = answer.with_source(&input, &model.source);
+            print(args, output, &setup, &answer)
+        }
+        None => catalogue(args, output, &setup),
+    }
+}
+
+fn request_error(e: advise::RequestError) -> CliError {
+    CliError::usage(e.what).hint(e.hint)
+}
+
+fn print(args: &RecommendArgs, output: &Output, setup: &Setup, r: &Recommendation) -> CliResult {
+    match output.format {
+        Format::Json => output.json(r)?,
+        Format::Markdown => output.data(&markdown::render(r, args.explain))?,
+        Format::Csv => return Err(CliError::usage("recommend prints human, json or markdown")),
+        Format::Human if r.pick.is_some() => output.data(&human::render(r, setup, args.explain))?,
+        Format::Human => {}
+    }
+    if r.pick.is_some() {
+        return Ok(exit::OK);
+    }
+    if args.explain && output.format == Format::Human {
+        output.data(&human::trace(r))?;
+    }
+    let (cause, hint) = human::nothing(r);
+    Err(CliError::new(exit::NOTHING, cause).hint(hint))
+}
+
+/// No model given: the best of the catalogue for this device.
+fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult {
+    let kind = args.workload.map_or(ModelKind::Llm, Into::into);
+    let specs: Vec<_> = setup
+        .catalog
+        .entries()
+        .iter()
+        .filter(|e| e.kind == kind)
+        .map(crate::catalog::build)
+        .collect();
+    let Some(any) = specs.first() else {
+        return Err(CliError::new(exit::NOTHING, "the catalogue has no model of that kind"));
+    };
+    let input = Input { ..setup.input(any) };
+    let floor = args.min_decode_tok_s.unwrap_or(COMFORTABLE_TOK_S);
+    let (mut fits, first) = advise::advise_catalogue(&input, &specs, floor);
+    let Some(answer) = first else {
+        return Err(CliError::new(
+            exit::NOTHING,
+            format!("no model of the catalogue fits {}", setup.device.name),
+        )
+        .hint(
+            "relax the limits, or name a smaller model; `--explain` with a MODEL shows the numbers",
+        ));
+    };
+    let sourced = |name: &str| setup.source_of(name);
+    for f in &mut fits {
+        let Some(spec) = specs.iter().find(|s| s.name == f.model) else { continue };
+        f.choice.commands =
+            advise::commands_of(&Input { model: spec, ..input }, &f.choice, &sourced(&f.model));
+    }
+    let Some(spec) = specs.iter().find(|s| s.name == answer.model) else {
+        return Err(CliError::new(exit::UNEXPECTED, "the chosen model is not in the catalogue"));
+    };
+    let source = sourced(&answer.model);
+    let answer = answer.with_source(&Input { model: spec, ..input }, &source);
+    match output.format {
+        Format::Json => output.json(&serde_json::json!({ "best": answer, "models": fits }))?,
+        Format::Markdown => {
+            output.data(&markdown::catalogue(&fits))?;
+            output.data(&markdown::render(&answer, args.explain))?;
+        }
+        Format::Csv => return Err(CliError::usage("recommend prints human, json or markdown")),
+        Format::Human => {
+            output.data(&human::catalogue(&answer, &fits, setup, floor, args.explain))?
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// Records under a directory of runs, those that can be read.
+pub(super) fn records_in(dir: &PathBuf) -> Vec<crate::record::RunRecord> {
+    const MAX_RUNS: usize = 200;
+    let mut dirs: Vec<PathBuf> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.join("record.ndjson").is_file())
+        .collect();
+    dirs.sort();
+    dirs.iter()
+        .rev()
+        .take(MAX_RUNS)
+        .filter_map(|d| crate::record::RunRecord::load(d).ok())
+        .collect()
+}
