@@ -135,12 +135,7 @@ fn limits(input: &Input<'_>, c: &mut Candidate) {
         if m.value > limit {
             out.push(Rejection {
                 by: "memory".to_owned(),
-                why: format!(
-                    "needs {}, {} to use: {} short",
-                    gib(m.value),
-                    gib(limit),
-                    gib(m.value - limit)
-                ),
+                why: short_of("needs", m.value, limit, "to use"),
                 over: if limit > 0.0 { m.value / limit - 1.0 } else { f64::MAX },
             });
         }
@@ -150,12 +145,7 @@ fn limits(input: &Input<'_>, c: &mut Candidate) {
         let (need, limit) = (c.weight_bytes as f64, limit as f64);
         out.push(Rejection {
             by: "disk".to_owned(),
-            why: format!(
-                "file of {}, {} of storage: {} short",
-                gib(need),
-                gib(limit),
-                gib(need - limit)
-            ),
+            why: short_of("a file of", need, limit, "of storage"),
             over: if limit > 0.0 { need / limit - 1.0 } else { f64::MAX },
         });
     }
@@ -315,4 +305,13 @@ pub(super) fn gib(bytes: f64) -> String {
     } else {
         format!("{:.0} MiB", bytes / (GIB / 1024.0))
     }
+}
+
+/// `needs 5.1 GiB, 4.0 GiB to use: 1.1 GiB short`; two digits where one would hide the difference.
+fn short_of(what: &str, need: f64, limit: f64, of: &str) -> String {
+    if need - limit < 0.1 * GIB && limit >= GIB {
+        let (n, l) = (need / GIB, limit / GIB);
+        return format!("{what} {n:.2} GiB, {l:.2} GiB {of}: {} short", gib(need - limit));
+    }
+    format!("{what} {}, {} {of}: {} short", gib(need), gib(limit), gib(need - limit))
 }

@@ -14,6 +14,8 @@ use crate::model::Precision;
 const EMBEDDED: &str = include_str!("../../data/quant_quality.csv");
 /// Smallest loss told apart from none: the spread of two 16-bit formats (BF16 against F16).
 const FLOOR: f64 = 0.0004;
+/// Smaller losses are mostly the noise of their benchmark: they set no slope and no spread.
+const TELLING: f64 = 0.005;
 /// 5 % and 95 % quantiles of a normal distribution.
 const Z90: f64 = 1.645;
 
@@ -40,6 +42,8 @@ struct Row {
     precision: Precision,
     ln_size: f64,
     ln_loss: f64,
+    /// LLaMA 1 and 2 saw few tokens a parameter and lose two to four times less than newer models.
+    old: bool,
 }
 
 impl QualityTable {
@@ -53,11 +57,16 @@ impl QualityTable {
         let rows = read(csv_text);
         let mut groups: BTreeMap<Precision, Vec<&Row>> = BTreeMap::new();
         for r in &rows {
-            groups.entry(r.precision).or_default().push(r);
+            let newer = rows.iter().any(|o| o.precision == r.precision && !o.old);
+            if !(r.old && newer) {
+                groups.entry(r.precision).or_default().push(r);
+            }
         }
         // Slope within precisions, so that differences between precisions do not leak into it.
         let (mut sxy, mut sxx) = (0.0, 0.0);
+        let telling = |r: &&&Row| r.ln_loss > TELLING.ln();
         for g in groups.values() {
+            let g: Vec<&&Row> = g.iter().filter(telling).collect();
             let (mx, my) = (mean(g.iter().map(|r| r.ln_size)), mean(g.iter().map(|r| r.ln_loss)));
             for r in g {
                 sxy += (r.ln_size - mx) * (r.ln_loss - my);
@@ -70,7 +79,8 @@ impl QualityTable {
         let mut all_residuals = Vec::new();
         for (&p, g) in &groups {
             let a = mean(g.iter().map(|r| r.ln_loss - slope * r.ln_size));
-            all_residuals.extend(g.iter().map(|r| r.ln_loss - slope * r.ln_size - a));
+            let residuals = g.iter().filter(telling).map(|r| r.ln_loss - slope * r.ln_size - a);
+            all_residuals.extend(residuals);
             fits.insert(p, (a, 0.0, g.len() as u32));
         }
         let pooled = (mean(all_residuals.iter().map(|r| r * r))).sqrt();
@@ -220,12 +230,19 @@ fn read(text: &str) -> Vec<Row> {
         else {
             continue;
         };
-        let Some(size) = size_b(&cell(r, model)) else { continue };
+        let name = cell(r, model);
+        let Some(size) = size_b(&name) else { continue };
+        let old = name.starts_with("LLaMA-1") || name.starts_with("Llama-2");
         let loss = if is_ppl { (v / base).ln() } else { (base / v).ln() };
         if p == Precision::F16 || !loss.is_finite() {
             continue;
         }
-        rows.push(Row { precision: p, ln_size: (size / 8.0).ln(), ln_loss: loss.max(FLOOR).ln() });
+        rows.push(Row {
+            precision: p,
+            ln_size: (size / 8.0).ln(),
+            ln_loss: loss.max(FLOOR).ln(),
+            old,
+        });
     }
     rows
 }

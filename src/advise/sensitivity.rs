@@ -36,7 +36,7 @@ pub(super) fn explore(input: &Input<'_>, judged: &Judged) -> Vec<Sensitivity> {
             let again = judge(&Input { request: &request, ..*input });
             if let Some(change) = changed(&now, &again) {
                 let lost = gone(&now, &again);
-                let then = if lost.is_empty() { change } else { format!("{lost}: {change}") };
+                let then = if lost.is_empty() { change } else { format!("{lost}; {change}") };
                 out.push(Sensitivity {
                     if_: format!("at {} tokens of context", short(context)),
                     then,
@@ -100,7 +100,7 @@ fn changed(now: &Option<Top>, again: &Judged) -> Option<String> {
             Some(s) => format!("{} ({s:.1} tok/s)", b.label),
             None => b.label,
         }),
-        (Some(_), None) => Some("nothing fits any more".to_owned()),
+        (Some(_), None) => Some("nothing else fits".to_owned()),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::advise::{CatalogueChoice, Choice, FrameworkState, Quality, Recommenda
 use crate::predict::Estimate;
 
 const WIDTH: usize = 80;
+/// Groups of refused candidates that are shown.
+const SHOWN: usize = 4;
 
 pub fn render(r: &Recommendation, setup: &Setup, explain: bool) -> String {
     let mut t = String::new();
@@ -218,6 +220,7 @@ fn commands(t: &mut String, pick: &Choice) {
 
 /// A command, broken at spaces with a trailing backslash so that it can be pasted.
 fn command_line(t: &mut String, command: &str) {
+    let (command, remark) = command.split_once("  # ").unwrap_or((command, ""));
     let mut line = String::new();
     for word in command.split(' ') {
         if !line.is_empty() && 6 + line.chars().count() + word.chars().count() > WIDTH - 2 {
@@ -229,6 +232,9 @@ fn command_line(t: &mut String, command: &str) {
         line.push_str(word);
     }
     let _ = writeln!(t, "    {line}");
+    if !remark.is_empty() {
+        t.push_str(&wrap(&format!("({remark})"), 4));
+    }
 }
 
 fn alternatives(t: &mut String, r: &Recommendation) {
@@ -263,16 +269,22 @@ fn changes(t: &mut String, r: &Recommendation) {
     }
     if !r.refused.is_empty() {
         let _ = writeln!(t, "\nNot possible");
-        for x in r.refused.iter().take(6) {
-            let why: Vec<&str> = x.reasons.iter().map(|r| r.why.as_str()).collect();
+        // Near misses first: they are what a small change would allow.
+        let mut refused: Vec<_> = r.refused.iter().collect();
+        let miss = |x: &crate::advise::Refused| match x.reasons.iter().map(|r| r.over).sum::<f64>()
+        {
+            0.0 => f64::MAX,
+            over => over,
+        };
+        refused.sort_by(|a, b| miss(a).total_cmp(&miss(b)));
+        for x in refused.iter().take(SHOWN) {
+            let why = x.reasons.first().map_or("", |r| r.why.as_str());
             let list = x.precisions.join(" ");
-            t.push_str(&wrap(
-                &format!("{} on {} {list}: {}", x.framework, x.place, why.join("; ")),
-                2,
-            ));
+            t.push_str(&wrap(&format!("{} on {} {list}: {why}", x.framework, x.place), 2));
         }
-        if r.refused.len() > 6 {
-            let _ = writeln!(t, "  and {} more (--format json lists them)", r.refused.len() - 6);
+        if refused.len() > SHOWN {
+            let more = refused.len() - SHOWN;
+            let _ = writeln!(t, "  and {more} more groups (--format json lists them)");
         }
     }
 }
