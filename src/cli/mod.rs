@@ -1,9 +1,9 @@
 //! The command line: one file a command. stdout is data; stderr is progress, warnings and errors.
 
+mod advise;
 mod baseline;
 mod bench;
 mod ci_files;
-mod advise;
 mod commands;
 mod compare;
 mod error;
@@ -15,9 +15,9 @@ mod output;
 mod probe;
 mod profiles;
 mod progress;
+mod recommend;
 mod sides;
 mod size;
-mod recommend;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};
