@@ -35,6 +35,7 @@ enum Command {
     Bench(bench::Args),
     Recommend(Box<super::recommend::RecommendArgs>),
     Advise(super::advise::AdviseArgs),
+    Predictor(super::predictor::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -48,6 +49,7 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Bench(args) => bench::run(&args, output),
         Command::Recommend(args) => super::recommend::run(&args, output),
         Command::Advise(args) => super::advise::run(&args, output),
+        Command::Predictor(args) => super::predictor::run(&args, output),
     }
 }
 

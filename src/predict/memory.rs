@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::params::{MemoryParams, Params};
+use super::settings::{MemoryParams, Settings};
 use crate::model::{Attention, ModelKind, ModelSpec, Precision, Role, TensorSpec};
 
 /// Storage of the KV cache.
@@ -129,7 +129,7 @@ pub fn memory_plan(
     kv: KvPrecision,
     backend: &str,
 ) -> MemoryPlan {
-    plan_with(spec, precision, context, kv, Params::embedded().memory(backend))
+    plan_with(spec, precision, context, kv, Settings::embedded().memory(backend))
 }
 
 pub(super) fn plan_with(

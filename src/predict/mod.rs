@@ -1,11 +1,22 @@
 //! What to expect before anything ran here: memory plan, decode, prefill, first token, load, with intervals.
 
+mod devices;
 mod estimate;
+mod evaluate;
+mod fit;
 mod memory;
+mod observation;
 mod params;
+mod peers;
 mod predictor;
+mod rows;
+mod settings;
+mod train;
 
 pub use estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
+pub use evaluate::{Evaluation, Rows, Score};
 pub use memory::{KvGroup, KvPrecision, MemoryPlan, RoleBytes, memory_plan};
-pub use params::{Params, ParamsError};
+pub use observation::Task;
+pub use params::{Interval, Meta, Params, ParamsError, SpeedParams};
 pub use predictor::Predictor;
+pub use rows::RowsError;

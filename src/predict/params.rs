@@ -1,9 +1,12 @@
-//! The fitted-parameter file: every number the predictor uses, with the command that made it.
+//! The fitted-parameter file: every coefficient and interval, with the command that made it.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+
+use super::fit::log_sum;
+use super::observation::{Observation, Task};
 
 /// Fitted on public rows, embedded in the binary.
 const EMBEDDED: &str = include_str!("../../profiles/predictor.toml");
@@ -12,68 +15,114 @@ const EMBEDDED: &str = include_str!("../../profiles/predictor.toml");
 #[error("predictor parameters: {0}")]
 pub struct ParamsError(String);
 
-/// Buffers a backend allocates beside weights and cache.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemoryParams {
-    /// Tokens computed at once in prefill.
-    pub micro_batch: u64,
-    /// Whether logits of the whole micro-batch are reserved.
-    pub logits_for_batch: bool,
-    /// Whether attention scores of the whole micro-batch exist at once.
-    pub materialises_scores: bool,
-    /// Resident bytes of the process with nothing loaded.
-    pub runtime_bytes: u64,
-    /// Where the figures come from.
-    pub source: String,
-}
-
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// By backend id; `default` must exist.
-    pub memory: BTreeMap<String, MemoryParams>,
-    /// Efficiency, fixed cost and residual spread by compute API.
-    pub decode: BTreeMap<String, ClassParams>,
-    pub prefill: BTreeMap<String, ClassParams>,
+    pub meta: Meta,
+    pub decode: SpeedParams,
+    pub prefill: SpeedParams,
 }
 
-/// `t = work / (efficiency * rate) + layers * tau_s`, log-residual quantiles 5 % and 95 %.
+/// Where the numbers come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClassParams {
-    pub efficiency: f64,
-    pub tau_s: f64,
-    pub residual_low: f64,
-    pub residual_high: f64,
+pub struct Meta {
+    /// The command line that wrote the file.
+    pub command: String,
+    pub rows: usize,
+    pub devices: usize,
+}
+
+/// One task's model: `time = sum over parts of ideal time * exp(sum of coefficients * values)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpeedParams {
+    pub overhead_s: f64,
+    pub bandwidth: BTreeMap<String, f64>,
+    pub compute: BTreeMap<String, f64>,
+    pub overhead: BTreeMap<String, f64>,
+    /// 5 % and 95 % quantile of measured / predicted time on devices left out, by backend; `default` for the others.
+    pub interval: BTreeMap<String, Interval>,
+}
+
+/// Factors on a predicted speed that hold 90 % of devices left out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
+    /// Devices behind it.
+    pub devices: usize,
+}
+
+/// Seconds by part: bandwidth, compute, overhead; for one token (decode) or the prompt (prefill).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Parts {
+    pub seconds: [f64; 3],
+    /// Ideal seconds at full rate, before effects.
+    pub ideal: [f64; 3],
+}
+
+impl Parts {
+    pub fn total(&self) -> f64 {
+        self.seconds.iter().sum()
+    }
 }
 
 impl Params {
     /// The parameters in the binary.
     pub fn embedded() -> &'static Params {
         static PARAMS: OnceLock<Params> = OnceLock::new();
-        PARAMS.get_or_init(|| {
-            Params::parse(EMBEDDED).expect("the embedded parameters are checked by a test")
-        })
+        PARAMS.get_or_init(|| Params::parse(EMBEDDED).expect("embedded parameters, read by a test"))
     }
 
     /// Reads a parameter file.
     pub fn parse(text: &str) -> Result<Params, ParamsError> {
         let params: Params = toml::from_str(text).map_err(|e| ParamsError(e.to_string()))?;
-        for (section, has) in [
-            ("memory", params.memory.contains_key("default")),
-            ("decode", params.decode.contains_key("default")),
-            ("prefill", params.prefill.contains_key("default")),
-        ] {
-            if !has {
-                return Err(ParamsError(format!("[{section}] has no `default`")));
+        for task in [&params.decode, &params.prefill] {
+            if !task.interval.contains_key("default") {
+                return Err(ParamsError("no default interval".to_owned()));
             }
         }
         Ok(params)
     }
 
-    pub(super) fn memory(&self, backend: &str) -> &MemoryParams {
-        self.memory.get(backend).unwrap_or_else(|| &self.memory["default"])
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        let body = toml::to_string(self).unwrap_or_default();
+        format!("# Made by the command below from public rows; do not edit.\n\n{body}")
+    }
+
+    pub(super) fn task(&self, task: Task) -> &SpeedParams {
+        match task {
+            Task::Decode => &self.decode,
+            Task::Prefill => &self.prefill,
+        }
+    }
+}
+
+impl SpeedParams {
+    /// Predicted time by part. An effect without a coefficient counts as zero: the general ones carry it.
+    pub(super) fn parts(&self, o: &Observation) -> Parts {
+        let ideal = o.ideal(self.overhead_s);
+        let mut ln = ideal.map(f64::ln);
+        let tables = [&self.bandwidth, &self.compute, &self.overhead];
+        for e in o.effects() {
+            let part = e.part as usize;
+            if let Some(c) = tables[part].get(&e.name) {
+                ln[part] += c * e.value;
+            }
+        }
+        Parts { seconds: ln.map(f64::exp), ideal }
+    }
+
+    /// Natural log of the predicted time.
+    pub(super) fn log_time(&self, o: &Observation) -> f64 {
+        log_sum(&self.parts(o).seconds.map(f64::ln))
+    }
+
+    pub(super) fn interval(&self, backend: &str) -> &Interval {
+        self.interval.get(backend).unwrap_or_else(|| &self.interval["default"])
     }
 }

@@ -1,9 +1,11 @@
-//! From a query to numbers: roofline with fitted efficiency, fixed costs and residual intervals.
+//! From a query to numbers: the fitted model on exact shapes, with residual intervals.
 
 use super::estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
 use super::memory::{MemoryPlan, kv_read_bytes, plan_with};
-use super::params::{ClassParams, Params};
-use crate::model::{ComputeApi, Fact, Source};
+use super::observation::{Observation, Part, Task};
+use super::params::{Params, Parts};
+use super::settings::Settings;
+use crate::model::{DeviceClass, Isa, ProcessorKind, Source};
 
 /// Answers queries from fitted parameters. Cheap to make, microseconds a query.
 #[derive(Debug, Clone)]
@@ -22,95 +24,208 @@ impl Predictor {
     /// # Errors
     /// Says what is missing: a bandwidth, tensors.
     pub fn predict(&self, q: &Query<'_>) -> Result<Prediction, NoPrediction> {
-        let Some(bandwidth) = &q.processor.bandwidth_gbs else {
-            return Err(NoPrediction::NoBandwidth(q.processor.name.clone()));
-        };
+        let settings = Settings::embedded();
         let memory = plan_with(
             q.model,
             Some(q.precision),
             q.context,
             q.kv_precision,
-            self.params.memory(q.framework),
+            settings.memory(q.framework),
         );
         if memory.weights == 0 {
             return Err(NoPrediction::EmptyModel(q.model.name.clone()));
         }
-        let decode = self.decode(q, bandwidth, &memory, 0);
-        let full = self.decode(q, bandwidth, &memory, q.context);
-        let prefill = self.prefill(q);
-        let ttft = prefill.as_ref().map(|p| ttft(q.prompt, p, &decode));
-        let peak = Estimate {
-            value: memory.total as f64,
-            low: (memory.weights + memory.kv_cache) as f64,
-            high: memory.total as f64 * 1.1,
-            rung: Rung::Profile,
-            basis: "weights + KV cache + compute buffers + runtime".to_owned(),
+        let base = observe(q, &memory)?;
+        let at = |task, depth: u64| Observation {
+            task,
+            depth: depth as f64,
+            kv_bytes_per_token: kv_read_bytes(q.model, depth, q.kv_precision) as f64
+                / (depth.max(1)) as f64,
+            ..base.clone()
         };
-        let capacity = q.processor.memory_bytes.as_ref().map(|m| m.value);
-        let bottleneck = if capacity.is_some_and(|c| memory.total > c) {
-            Bottleneck::Capacity
-        } else {
-            Bottleneck::MemoryBandwidth
-        };
+        let (decode, parts) = self.speed(q, &at(Task::Decode, 0));
+        let (full, _) = self.speed(q, &at(Task::Decode, q.context));
+        let (prefill, _) = self.speed(q, &at(Task::Prefill, 0));
+        let bottleneck = bottleneck(q, &memory, &parts);
         Ok(Prediction {
+            ttft_s: Some(ttft(q.prompt, &prefill, &decode)),
+            peak_memory_bytes: peak(&memory, &settings.memory(q.framework).source),
             decode_tok_s: Some(decode),
             decode_full_context_tok_s: Some(full),
-            prefill_tok_s: prefill,
-            ttft_s: ttft,
+            prefill_tok_s: Some(prefill),
             latency_s: None,
             load_s: None,
-            peak_memory_bytes: peak,
             energy_j_per_token: None,
             memory,
             bottleneck,
         })
     }
 
-    fn decode(&self, q: &Query<'_>, bw: &Fact<f64>, memory: &MemoryPlan, depth: u64) -> Estimate {
-        let p = class_params(&self.params.decode, q.api);
-        let bytes = memory.weights_per_token + kv_read_bytes(q.model, depth, q.kv_precision);
-        let layers = q.model.layers.len() as f64;
-        let seconds = bytes as f64 / (p.efficiency * bw.value * 1e9) + layers * p.tau_s;
-        let basis = format!(
-            "{:.2} GB / ({:.2} x {:.0} GB/s) + {layers:.0} layers x {:.0} us",
-            bytes as f64 / 1e9,
-            p.efficiency,
-            bw.value,
-            p.tau_s * 1e6
-        );
-        interval(1.0 / seconds, p, rung(&bw.source), basis)
-    }
-
-    fn prefill(&self, q: &Query<'_>) -> Option<Estimate> {
-        let rate = q.processor.fp16_tflops.as_ref().or(q.processor.fp32_tflops.as_ref())?;
-        let p = class_params(&self.params.prefill, q.api);
-        let flops = 2.0 * q.model.active_parameters as f64;
-        let tok_s = p.efficiency * rate.value * 1e12 / flops;
-        let basis = format!(
-            "{:.2} x {:.1} TFLOP/s / {:.1} GFLOP a token",
-            p.efficiency,
-            rate.value,
-            flops / 1e9
-        );
-        Some(interval(tok_s, p, rung(&rate.source), basis))
+    fn speed(&self, q: &Query<'_>, o: &Observation) -> (Estimate, Parts) {
+        let task = self.params.task(o.task);
+        let parts = task.parts(o);
+        let value = o.tokens() / parts.total();
+        let i = task.interval(&o.backend);
+        let estimate = Estimate {
+            value,
+            low: value * i.low,
+            high: value * i.high,
+            rung: rung(q, o.task),
+            basis: basis(o, &parts),
+        };
+        (estimate, parts)
     }
 }
 
-fn class_params(
-    table: &std::collections::BTreeMap<String, ClassParams>,
-    api: ComputeApi,
-) -> &ClassParams {
-    let key = serde_json::to_value(api).ok();
-    let key = key.as_ref().and_then(|v| v.as_str()).unwrap_or("default");
-    table.get(key).unwrap_or_else(|| &table["default"])
+/// The query in the fit's terms.
+fn observe(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPrediction> {
+    let settings = Settings::embedded();
+    let p = q.processor;
+    let bandwidth = p.bandwidth_gbs.as_ref().map(|b| b.value).filter(|b| *b > 0.0);
+    let bandwidth = bandwidth.ok_or_else(|| NoPrediction::NoBandwidth(p.name.clone()))?;
+    let backend = settings.backend(&key(&q.api), q.framework, kind_key(p.kind)).to_owned();
+    let cores = q.device.cpu.performance_cores + q.device.cpu.efficiency_cores;
+    let vector = p.fp32_tflops.as_ref().or(p.fp16_tflops.as_ref()).map(|f| f.value);
+    let matrix = p.fp16_tflops.as_ref().map(|f| f.value).filter(|_| settings.backends.tensor.contains(&backend));
+    let shape = &settings.shape;
+    let (tflops, matrix_tflops, rate) = match (vector, matrix) {
+        _ if backend == "cpu" && cores > 0 => {
+            let rate = f64::from(cores) * shape.tflops_per_core;
+            (rate, rate, "cores")
+        }
+        (Some(v), Some(m)) => (v, m.max(v), "tensor"),
+        (Some(v), None) => (v, v, "vector"),
+        _ => (bandwidth * shape.tflops_per_gbs, bandwidth * shape.tflops_per_gbs, "bandwidth"),
+    };
+    Ok(Observation {
+        task: Task::Decode,
+        family: settings.family(q.framework),
+        kernel: settings.kernel(q.precision.name()).map_or("other", |(k, _)| k).to_owned(),
+        class: class_key(q.device.class).to_owned(),
+        vendor: p.vendor.to_ascii_lowercase(),
+        memory: if p.unified { "integrated" } else { "discrete" }.to_owned(),
+        backend,
+        bandwidth_gbs: bandwidth,
+        tflops,
+        matrix_tflops,
+        rate,
+        isa: q.device.cpu.isa.iter().filter_map(isa_key).map(str::to_owned).collect(),
+        cores: (cores > 0).then(|| f64::from(cores)),
+        threads: q.threads.map(f64::from),
+        billions: q.model.parameters as f64 / 1e9,
+        active_billions: q.model.active_parameters as f64 / 1e9,
+        weight_bytes: memory.weights as f64,
+        token_bytes: memory.weights_per_token as f64,
+        kv_bytes_per_token: 0.0,
+        layers: q.model.layers.len().max(1) as f64,
+        hidden: f64::from(q.model.hidden),
+        depth: 0.0,
+        window: 0.0,
+        prompt: f64::from(q.prompt.max(1)),
+        flash_attention: None,
+        rough_model: None,
+    })
 }
 
-fn rung(source: &Source) -> Rung {
-    if *source == Source::Measured { Rung::MeasuredProbe } else { Rung::Profile }
+fn key(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(s)) => s,
+        _ => String::new(),
+    }
 }
 
-fn interval(value: f64, p: &ClassParams, rung: Rung, basis: String) -> Estimate {
-    Estimate { value, low: value * p.residual_low, high: value * p.residual_high, rung, basis }
+fn kind_key(kind: ProcessorKind) -> &'static str {
+    match kind {
+        ProcessorKind::Cpu => "cpu",
+        ProcessorKind::IntegratedGpu | ProcessorKind::DiscreteGpu => "gpu",
+        ProcessorKind::Npu => "npu",
+    }
+}
+
+fn class_key(class: DeviceClass) -> &'static str {
+    match class {
+        DeviceClass::Phone => "phone",
+        DeviceClass::Sbc => "sbc",
+        DeviceClass::Laptop => "laptop",
+        DeviceClass::Desktop => "desktop",
+        DeviceClass::Workstation => "workstation",
+        DeviceClass::Server => "server",
+    }
+}
+
+fn isa_key(isa: &Isa) -> Option<&'static str> {
+    Some(match isa {
+        Isa::Avx2 => "avx2",
+        Isa::Avx512F => "avx512",
+        Isa::Avx512Vnni => "avx512vnni",
+        Isa::AvxVnni => "avxvnni",
+        Isa::Avx512Bf16 => "avx512bf16",
+        Isa::DotProd => "dotprod",
+        Isa::I8mm => "i8mm",
+        Isa::Neon => "neon",
+        Isa::Sve => "sve",
+        _ => return None,
+    })
+}
+
+/// Which rung the device's own rate puts the task on.
+fn rung(q: &Query<'_>, task: Task) -> Rung {
+    let p = q.processor;
+    let source = match task {
+        Task::Decode => p.bandwidth_gbs.as_ref().map(|f| &f.source),
+        Task::Prefill => p.fp16_tflops.as_ref().or(p.fp32_tflops.as_ref()).map(|f| &f.source),
+    };
+    if source == Some(&Source::Measured) { Rung::MeasuredProbe } else { Rung::Profile }
+}
+
+/// The formula with its numbers.
+fn basis(o: &Observation, parts: &Parts) -> String {
+    let share = |p: Part| parts.seconds[p as usize];
+    let efficiency = |p: Part| parts.ideal[p as usize] / parts.seconds[p as usize];
+    match o.task {
+        Task::Decode => format!(
+            "{:.2} GB / ({:.2} x {:.0} GB/s) + {:.2} ms compute + {:.0} layers x {:.0} us",
+            parts.ideal[0] * o.bandwidth_gbs,
+            efficiency(Part::Bandwidth),
+            o.bandwidth_gbs,
+            share(Part::Compute) * 1e3,
+            o.layers,
+            share(Part::Overhead) / o.layers * 1e6
+        ),
+        Task::Prefill => format!(
+            "{:.2} TFLOP / ({:.2} x {:.1} TFLOP/s) + {:.1} ms weights + {:.1} ms overhead",
+            parts.ideal[1] * o.matrix_tflops,
+            efficiency(Part::Compute),
+            o.matrix_tflops,
+            share(Part::Bandwidth) * 1e3,
+            share(Part::Overhead) * 1e3
+        ),
+    }
+}
+
+fn bottleneck(q: &Query<'_>, memory: &MemoryPlan, parts: &Parts) -> Bottleneck {
+    let capacity = q.processor.memory_bytes.as_ref().map_or(q.device.limits.memory_bytes, |m| m.value);
+    if capacity > 0 && memory.total > capacity {
+        return Bottleneck::Capacity;
+    }
+    let [bandwidth, compute, overhead] = parts.seconds;
+    if bandwidth >= compute && bandwidth >= overhead {
+        Bottleneck::MemoryBandwidth
+    } else if compute >= overhead {
+        Bottleneck::Compute
+    } else {
+        Bottleneck::Overhead
+    }
+}
+
+fn peak(memory: &MemoryPlan, source: &str) -> Estimate {
+    Estimate {
+        value: memory.total as f64,
+        low: (memory.weights + memory.kv_cache) as f64,
+        high: memory.total as f64 * 1.1,
+        rung: Rung::Profile,
+        basis: format!("weights + KV cache + compute buffers + runtime ({source})"),
+    }
 }
 
 fn ttft(prompt: u32, prefill: &Estimate, decode: &Estimate) -> Estimate {

@@ -1,0 +1,199 @@
+//! `predictor`: fit the speed model to public rows, and judge it on rows it has not seen.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+use super::{CliError, CliResult, Format, Output, exit};
+use crate::predict::{Evaluation, Params, Rows, Score};
+
+/// Fit the speed predictor to measured rows, or score it on rows it has not seen.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fit the parameters to a table of measured rows.
+    #[command(after_help = "Example:
+  edge-advisor predictor fit data/measured_public.csv -o profiles/predictor.toml")]
+    Fit {
+        /// Measured rows; those with a quality flag are left out.
+        rows: PathBuf,
+        /// Device specifications, columns as data/devices.csv; the built-in table by default.
+        #[arg(long, value_name = "CSV")]
+        devices: Option<PathBuf>,
+        /// Where to write the parameters.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Score predictions against a table of measured rows.
+    #[command(after_help = "Examples:
+  edge-advisor predictor evaluate rows.csv
+  edge-advisor predictor evaluate data/measured_public.csv --leave-one-device-out --format markdown")]
+    Evaluate {
+        /// Measured rows; those with a quality flag are left out.
+        rows: PathBuf,
+        /// Fit without each device in turn and score on that device, instead of using the built-in parameters.
+        #[arg(long)]
+        leave_one_device_out: bool,
+        /// Device specifications, columns as data/devices.csv; the built-in table by default.
+        #[arg(long, value_name = "CSV")]
+        devices: Option<PathBuf>,
+        /// Parameters to score instead of the built-in ones.
+        #[arg(long, value_name = "FILE", conflicts_with = "leave_one_device_out")]
+        params: Option<PathBuf>,
+        /// Print every row with its prediction (CSV) instead of the scores.
+        #[arg(long)]
+        each_row: bool,
+    },
+}
+
+pub fn run(args: &Args, output: &Output) -> CliResult {
+    match &args.command {
+        Command::Fit { rows, devices, output: path } => {
+            fit(rows, devices.as_deref(), path, output)
+        }
+        Command::Evaluate { rows, leave_one_device_out, devices, params, each_row } => {
+            let rows = read(rows, devices.as_deref())?;
+            if *each_row {
+                return print_rows(&rows, output);
+            }
+            let evaluation = if *leave_one_device_out {
+                rows.leave_one_device_out()
+            } else {
+                match params {
+                    Some(path) => rows.evaluate(&load(path)?),
+                    None => rows.evaluate(Params::embedded()),
+                }
+            };
+            print(&evaluation, output)
+        }
+    }
+}
+
+fn fit(rows: &Path, devices: Option<&Path>, path: &Path, output: &Output) -> CliResult {
+    let data = read(rows, devices)?;
+    let command = format!("edge-advisor predictor fit {} -o {}", rows.display(), path.display());
+    let params = data.fit(&command);
+    let text = params.to_toml();
+    std::fs::write(path, text)
+        .map_err(|e| CliError::setup(format!("cannot write `{}`: {e}", path.display())))?;
+    output.note(format!(
+        "fitted to {} rows of {} devices: {}",
+        params.meta.rows,
+        params.meta.devices,
+        path.display()
+    ));
+    Ok(exit::OK)
+}
+
+fn read(path: &Path, devices: Option<&Path>) -> Result<Rows, CliError> {
+    let open = |p: &Path| {
+        File::open(p).map_err(|e| CliError::setup(format!("cannot read `{}`: {e}", p.display())))
+    };
+    let table = match devices {
+        Some(p) => Some(std::fs::read(p).map_err(|e| {
+            CliError::setup(format!("cannot read `{}`: {e}", p.display()))
+        })?),
+        None => None,
+    };
+    Rows::read(open(path)?, table.as_deref(), false).map_err(|e| {
+        CliError::setup(format!("`{}`: {e}", path.display()))
+            .hint("the columns are those of data/measured_public.csv")
+    })
+}
+
+fn load(path: &Path) -> Result<Params, CliError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| CliError::setup(format!("cannot read `{}`: {e}", path.display())))?;
+    Params::parse(&text).map_err(CliError::from_error)
+}
+
+fn print(e: &Evaluation, output: &Output) -> CliResult {
+    match output.format {
+        Format::Json => output.json(e)?,
+        Format::Csv => return Err(CliError::usage("evaluate prints human, markdown or json")),
+        Format::Human => output.data(&render(e, Style::blank()))?,
+        Format::Markdown => output.data(&render(e, Style::markdown()))?,
+    }
+    Ok(if e.predicted == 0 { exit::NOTHING } else { exit::OK })
+}
+
+fn render<T, B, L, R, H, V, const HN: usize, const VN: usize>(
+    e: &Evaluation,
+    style: Style<T, B, L, R, H, V, HN, VN>,
+) -> String
+where
+    Style<T, B, L, R, H, V, HN, VN>: tabled::settings::TableOption<
+            tabled::grid::records::vec_records::VecRecords<
+                tabled::grid::records::vec_records::Text<String>,
+            >,
+            tabled::grid::config::ColoredConfig,
+            tabled::grid::dimension::CompleteDimension,
+        > + Clone,
+{
+    let mut text = String::new();
+    for task in [crate::predict::Task::Decode, crate::predict::Task::Prefill] {
+        let scores: Vec<&Score> = e.scores.iter().filter(|s| s.task == task).collect();
+        if scores.is_empty() {
+            continue;
+        }
+        let mut table = Builder::default();
+        table.push_record([
+            "Rows of", "Method", "Rows", "Dev.", "Median", "p75", "p90", "<=20 %", "By dev.", "In 90 %",
+        ]);
+        for s in scores {
+            table.push_record(cells(s));
+        }
+        let _ = writeln!(text, "{}\n\n{}\n", title(task), table.build().with(style.clone()));
+    }
+    let _ = writeln!(text, "{} rows, {} flagged (left out), {} predicted", e.rows, e.flagged, e.predicted);
+    for (reason, n) in &e.not_predicted {
+        let _ = writeln!(text, "not predicted: {n} rows, {reason}");
+    }
+    text
+}
+
+fn title(task: crate::predict::Task) -> &'static str {
+    match task {
+        crate::predict::Task::Decode => "Decode: absolute error of tokens a second",
+        crate::predict::Task::Prefill => "Prefill: absolute error of tokens a second",
+    }
+}
+
+fn cells(s: &Score) -> [String; 10] {
+    let percent = |v: f64| format!("{:.1}%", v * 100.0);
+    [
+        s.group.clone(),
+        s.method.to_owned(),
+        s.rows.to_string(),
+        s.devices.to_string(),
+        percent(s.median_ape),
+        percent(s.p75_ape),
+        percent(s.p90_ape),
+        percent(s.within_20),
+        percent(s.device_median_ape),
+        s.coverage.map_or_else(|| "-".to_owned(), percent),
+    ]
+}
+
+fn print_rows(rows: &Rows, output: &Output) -> CliResult {
+    let mut text = String::from("device,backend,model,test,measured,predicted\n");
+    for r in rows.residuals() {
+        let quoted = |s: &str| format!("\"{}\"", s.replace('"', "'"));
+        let _ = writeln!(
+            text,
+            "{},{},{},{},{},{:.3}",
+            quoted(&r.0), quoted(&r.1), quoted(&r.2), quoted(&r.3), r.4, r.5
+        );
+    }
+    output.data(&text)?;
+    Ok(exit::OK)
+}

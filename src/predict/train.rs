@@ -1,0 +1,126 @@
+//! From public rows to a parameter file, and the leave-one-device-out residuals that its intervals come from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fit::{Problem, Sample};
+use super::observation::Task;
+use super::params::{Interval, Meta, Params, SpeedParams};
+use super::settings::{FitSettings, Settings};
+use crate::stats::quantile_type7;
+
+/// A backend gets its own interval from this many left-out devices on; fewer say too little about the next one.
+const MIN_DEVICES: usize = 5;
+/// Residuals of one device that count, evenly spaced, so that a much-measured device does not outvote the others.
+const PER_DEVICE: usize = 20;
+
+/// One row's prediction by a fit that has not seen its device.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LeftOut {
+    pub predicted: f64,
+    /// 90 % interval from the residuals of the other devices.
+    pub low: f64,
+    pub high: f64,
+}
+
+/// A fit with everything it can say of itself.
+pub(super) struct Trained {
+    pub params: Params,
+    /// Aligned with the samples given.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Fits both tasks. Samples may be of either.
+pub(super) fn train(samples: &[Sample], command: &str) -> Trained {
+    let mut left_out = vec![LeftOut { predicted: 0.0, low: 0.0, high: 0.0 }; samples.len()];
+    let mut task = |task: Task| {
+        let settings = &Settings::embedded().fit[task.name()];
+        let index: Vec<usize> =
+            (0..samples.len()).filter(|&i| samples[i].observation.task == task).collect();
+        let mine: Vec<Sample> = index.iter().map(|&i| samples[i].clone()).collect();
+        let (params, out) = train_task(&mine, settings);
+        for (i, o) in index.into_iter().zip(out) {
+            left_out[i] = o;
+        }
+        params
+    };
+    let (decode, prefill) = (task(Task::Decode), task(Task::Prefill));
+    let devices: BTreeSet<_> = samples.iter().map(|s| &s.device).collect();
+    let meta = Meta { command: command.to_owned(), rows: samples.len(), devices: devices.len() };
+    Trained { params: Params { meta, decode, prefill }, left_out }
+}
+
+fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<LeftOut>) {
+    let problem = Problem::new(samples, settings);
+    let full = problem.solve();
+    let times = problem.leave_one_device_out(&full);
+    let residuals = Residuals::new(
+        samples.iter().zip(&times).enumerate().map(|(i, (s, t))| (s, t - problem.measured(i))),
+    );
+    let left_out = samples
+        .iter()
+        .zip(&times)
+        .map(|(s, t)| {
+            let o = &s.observation;
+            let predicted = o.tokens() / t.exp();
+            let i = residuals.interval(&o.backend, Some(&s.device));
+            LeftOut { predicted, low: predicted * i.low, high: predicted * i.high }
+        })
+        .collect();
+    let [bandwidth, compute, overhead] = problem.named(&full);
+    let interval = residuals.table();
+    (SpeedParams { overhead_s: settings.overhead_s, bandwidth, compute, overhead, interval }, left_out)
+}
+
+/// `ln(measured speed / predicted speed)` by backend and device.
+struct Residuals(BTreeMap<String, BTreeMap<String, Vec<f64>>>);
+
+impl Residuals {
+    fn new<'a>(rows: impl Iterator<Item = (&'a Sample, f64)>) -> Self {
+        let mut map: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
+        for (s, r) in rows {
+            let devices = map.entry(s.observation.backend.clone()).or_default();
+            devices.entry(s.device.clone()).or_default().push(r);
+        }
+        for v in map.values_mut().flat_map(BTreeMap::values_mut) {
+            v.sort_by(f64::total_cmp);
+            if v.len() > PER_DEVICE {
+                let step = (v.len() - 1) as f64 / (PER_DEVICE - 1) as f64;
+                *v = (0..PER_DEVICE).map(|i| v[(i as f64 * step).round() as usize]).collect();
+            }
+        }
+        Self(map)
+    }
+
+    /// Quantiles over the devices of a backend but one; over all backends where too few are left.
+    fn interval(&self, backend: &str, without: Option<&str>) -> Interval {
+        let own = self.0.get(backend);
+        let keep = |d: &str| Some(d) != without;
+        let count = own.map_or(0, |m| m.keys().filter(|d| keep(d)).count());
+        let values: Vec<f64> = match own {
+            Some(m) if count >= MIN_DEVICES => collect(m, &keep),
+            _ => self.0.values().flat_map(|m| collect(m, &keep)).collect(),
+        };
+        let devices = if count >= MIN_DEVICES { count } else { 0 };
+        let q = |p| quantile_type7(&values, p).unwrap_or(0.0).exp();
+        Interval { low: round(q(0.05).min(1.0)), high: round(q(0.95).max(1.0)), devices }
+    }
+
+    fn table(&self) -> BTreeMap<String, Interval> {
+        let mut table: BTreeMap<String, Interval> = self
+            .0
+            .keys()
+            .map(|b| (b.clone(), self.interval(b, None)))
+            .filter(|(_, i)| i.devices > 0)
+            .collect();
+        table.insert("default".to_owned(), self.interval("", None));
+        table
+    }
+}
+
+fn collect(devices: &BTreeMap<String, Vec<f64>>, keep: &impl Fn(&str) -> bool) -> Vec<f64> {
+    devices.iter().filter(|(d, _)| keep(d)).flat_map(|(_, v)| v.iter().copied()).collect()
+}
+
+fn round(v: f64) -> f64 {
+    (v * 1e4).round() / 1e4
+}
