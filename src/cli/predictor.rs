@@ -57,9 +57,7 @@ enum Command {
 
 pub fn run(args: &Args, output: &Output) -> CliResult {
     match &args.command {
-        Command::Fit { rows, devices, output: path } => {
-            fit(rows, devices.as_deref(), path, output)
-        }
+        Command::Fit { rows, devices, output: path } => fit(rows, devices.as_deref(), path, output),
         Command::Evaluate { rows, leave_one_device_out, devices, params, each_row } => {
             let rows = read(rows, devices.as_deref())?;
             if *each_row {
@@ -99,9 +97,10 @@ fn read(path: &Path, devices: Option<&Path>) -> Result<Rows, CliError> {
         File::open(p).map_err(|e| CliError::setup(format!("cannot read `{}`: {e}", p.display())))
     };
     let table = match devices {
-        Some(p) => Some(std::fs::read(p).map_err(|e| {
-            CliError::setup(format!("cannot read `{}`: {e}", p.display()))
-        })?),
+        Some(p) => Some(
+            std::fs::read(p)
+                .map_err(|e| CliError::setup(format!("cannot read `{}`: {e}", p.display())))?,
+        ),
         None => None,
     };
     Rows::read(open(path)?, table.as_deref(), false).map_err(|e| {
@@ -147,14 +146,19 @@ where
         }
         let mut table = Builder::default();
         table.push_record([
-            "Rows of", "Method", "Rows", "Dev.", "Median", "p75", "p90", "<=20 %", "By dev.", "In 90 %",
+            "Rows of", "Method", "Rows", "Dev.", "Median", "p75", "p90", "<=20 %", "By dev.",
+            "In 90 %",
         ]);
         for s in scores {
             table.push_record(cells(s));
         }
         let _ = writeln!(text, "{}\n\n{}\n", title(task), table.build().with(style.clone()));
     }
-    let _ = writeln!(text, "{} rows, {} flagged (left out), {} predicted", e.rows, e.flagged, e.predicted);
+    let _ = writeln!(
+        text,
+        "{} rows, {} flagged (left out), {} predicted",
+        e.rows, e.flagged, e.predicted
+    );
     for (reason, n) in &e.not_predicted {
         let _ = writeln!(text, "not predicted: {n} rows, {reason}");
     }
@@ -191,7 +195,12 @@ fn print_rows(rows: &Rows, output: &Output) -> CliResult {
         let _ = writeln!(
             text,
             "{},{},{},{},{},{:.3}",
-            quoted(&r.0), quoted(&r.1), quoted(&r.2), quoted(&r.3), r.4, r.5
+            quoted(&r.0),
+            quoted(&r.1),
+            quoted(&r.2),
+            quoted(&r.3),
+            r.4,
+            r.5
         );
     }
     output.data(&text)?;

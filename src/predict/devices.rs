@@ -109,7 +109,8 @@ fn core_sum(cell: &str) -> Option<f64> {
 
 /// Only the extensions that change inference kernels.
 fn isa(cell: &str) -> Vec<String> {
-    let known = ["avx2", "avx512", "avx512vnni", "avxvnni", "avx512bf16", "dotprod", "i8mm", "neon", "sve"];
+    let known =
+        ["avx2", "avx512", "avx512vnni", "avxvnni", "avx512bf16", "dotprod", "i8mm", "neon", "sve"];
     let words = cell.to_ascii_lowercase();
     let mut found: Vec<String> = words
         .split(|c: char| !c.is_ascii_alphanumeric())

@@ -123,7 +123,8 @@ impl Rows {
             for (method, value, covered) in hits {
                 for (rank, name) in &names {
                     let key = (o.task, *rank, (*name).to_owned(), method);
-                    let hit = Hit { device: &s.device, ape: (value / s.tok_s - 1.0).abs(), covered };
+                    let hit =
+                        Hit { device: &s.device, ape: (value / s.tok_s - 1.0).abs(), covered };
                     groups.entry(key).or_default().push(hit);
                 }
             }
@@ -168,8 +169,7 @@ fn score(task: Task, group: String, method: &'static str, hits: &[Hit<'_>]) -> S
     for h in hits {
         by_device.entry(h.device).or_default().push(h.ape);
     }
-    let medians: Vec<f64> =
-        by_device.values().filter_map(|v| quantile_type7(v, 0.5)).collect();
+    let medians: Vec<f64> = by_device.values().filter_map(|v| quantile_type7(v, 0.5)).collect();
     let q = |p| quantile_type7(&apes, p).unwrap_or(f64::NAN);
     let share = |n: usize| n as f64 / hits.len() as f64;
     Score {

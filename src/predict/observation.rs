@@ -132,7 +132,12 @@ impl Observation {
         self.common(l, part);
         let bandwidth = (self.bandwidth_gbs / 300.0).ln();
         l.add(part, "bandwidth".into(), bandwidth, "slope");
-        l.add(part, format!("{b}/bandwidth"), bandwidth, if self.is_gpu() { "slope" } else { "backend" });
+        l.add(
+            part,
+            format!("{b}/bandwidth"),
+            bandwidth,
+            if self.is_gpu() { "slope" } else { "backend" },
+        );
         let small = (self.active_billions.min(8.0) / 8.0).ln();
         l.add(part, "small".into(), small, "depth");
         l.add(part, format!("{b}/{f}/small"), small, "depth");

@@ -86,7 +86,11 @@ fn observe(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPredicti
     let backend = settings.backend(&key(&q.api), q.framework, kind_key(p.kind)).to_owned();
     let cores = q.device.cpu.performance_cores + q.device.cpu.efficiency_cores;
     let vector = p.fp32_tflops.as_ref().or(p.fp16_tflops.as_ref()).map(|f| f.value);
-    let matrix = p.fp16_tflops.as_ref().map(|f| f.value).filter(|_| settings.backends.tensor.contains(&backend));
+    let matrix = p
+        .fp16_tflops
+        .as_ref()
+        .map(|f| f.value)
+        .filter(|_| settings.backends.tensor.contains(&backend));
     let shape = &settings.shape;
     let (tflops, matrix_tflops, rate) = match (vector, matrix) {
         _ if backend == "cpu" && cores > 0 => {
@@ -204,7 +208,8 @@ fn basis(o: &Observation, parts: &Parts) -> String {
 }
 
 fn bottleneck(q: &Query<'_>, memory: &MemoryPlan, parts: &Parts) -> Bottleneck {
-    let capacity = q.processor.memory_bytes.as_ref().map_or(q.device.limits.memory_bytes, |m| m.value);
+    let capacity =
+        q.processor.memory_bytes.as_ref().map_or(q.device.limits.memory_bytes, |m| m.value);
     if capacity > 0 && memory.total > capacity {
         return Bottleneck::Capacity;
     }

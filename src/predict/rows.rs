@@ -96,7 +96,8 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         active_billions: size.active,
         weight_bytes: size.bytes,
         token_bytes: size.bytes * size.active / size.billions,
-        kv_bytes_per_token: settings.shape.kv_bytes_per_layer * settings.shape.layers(size.billions),
+        kv_bytes_per_token: settings.shape.kv_bytes_per_layer
+            * settings.shape.layers(size.billions),
         layers: settings.shape.layers(size.billions),
         hidden: settings.shape.hidden(size.billions),
         depth: test.depth,

@@ -123,7 +123,8 @@ pub(super) struct MemoryParams {
 impl Settings {
     pub fn embedded() -> &'static Settings {
         static SETTINGS: OnceLock<Settings> = OnceLock::new();
-        SETTINGS.get_or_init(|| toml::from_str(EMBEDDED).expect("embedded settings, read by a test"))
+        SETTINGS
+            .get_or_init(|| toml::from_str(EMBEDDED).expect("embedded settings, read by a test"))
     }
 
     /// Kernel group and nominal bits of a storage name, `None` where the name says nothing.

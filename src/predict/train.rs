@@ -68,7 +68,10 @@ fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<L
         .collect();
     let [bandwidth, compute, overhead] = problem.named(&full);
     let interval = residuals.table();
-    (SpeedParams { overhead_s: settings.overhead_s, bandwidth, compute, overhead, interval }, left_out)
+    (
+        SpeedParams { overhead_s: settings.overhead_s, bandwidth, compute, overhead, interval },
+        left_out,
+    )
 }
 
 /// `ln(measured speed / predicted speed)` by backend and device.
