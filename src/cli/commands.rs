@@ -30,12 +30,14 @@ enum Command {
     Compare(super::compare::Args),
     Gate(super::gate::Args),
     History(super::history::Args),
+    Merge(super::merge::Args),
     Probe(super::probe::Args),
     Profiles(super::profiles::ProfilesArgs),
     Bench(bench::Args),
     Recommend(Box<super::recommend::RecommendArgs>),
     Advise(super::advise::AdviseArgs),
     Predictor(super::predictor::Args),
+    Report(super::report::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -44,12 +46,14 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Compare(args) => super::compare::run(&args, output),
         Command::Gate(args) => super::gate::run(&args, output),
         Command::History(args) => super::history::run(&args, output),
+        Command::Merge(args) => super::merge::run(&args, output),
         Command::Probe(args) => super::probe::run(&args, output),
         Command::Profiles(args) => super::profiles::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Recommend(args) => super::recommend::run(&args, output),
         Command::Advise(args) => super::advise::run(&args, output),
         Command::Predictor(args) => super::predictor::run(&args, output),
+        Command::Report(args) => super::report::run(&args, output),
     }
 }
 

@@ -11,12 +11,14 @@ pub mod exit;
 mod gate;
 mod gate_live;
 mod history;
+mod merge;
 mod output;
 mod predictor;
 mod probe;
 mod profiles;
 mod progress;
 mod recommend;
+mod report;
 mod sides;
 mod size;
 

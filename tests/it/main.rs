@@ -4,5 +4,8 @@ mod bad_input;
 mod compare;
 mod faults;
 mod records;
+mod report;
+#[path = "../support/records.rs"]
+mod report_records;
 mod support;
 mod tidy;
