@@ -49,6 +49,7 @@ fn null_case(samples: u32) -> Request {
             ..Protocol::quick()
         },
         seed: 1,
+        quality: None,
     }))
 }
 

@@ -17,6 +17,7 @@ pub mod advise;
 pub mod compare;
 pub mod predict;
 pub mod probe;
+pub mod quality;
 // L3: frameworks, how their files are made and installed, and the process that runs them.
 pub mod backend;
 pub mod convert;

@@ -13,8 +13,9 @@ use crate::catalog;
 use crate::dirs;
 use crate::model::{Device, Protocol, Workload};
 use crate::probe;
+use crate::quality::{self, Chunks};
 use crate::record::{BuildInfo, RecordWriter, RunHeader, RunRecord, SCHEMA_VERSION};
-use crate::runner::{Plan, PlanError, RunSummary, Runner};
+use crate::runner::{Plan, PlanError, QualityPlan, RunSummary, Runner};
 use crate::suite::{self, Group, ProtocolChoice, Suite};
 use crate::worker::Supervisor;
 
@@ -76,6 +77,12 @@ pub(crate) struct Args {
     /// CPU time others may use while a case runs, in CPUs, before it is invalid [default: 0.25].
     #[arg(long, value_name = "CPUS")]
     max_foreign_cpus: Option<f64>,
+    /// Do not measure quality.
+    #[arg(long)]
+    no_quality: bool,
+    /// Text to measure quality on, UTF-8 [default: the corpus that ships].
+    #[arg(long, value_name = "FILE", conflicts_with = "no_quality")]
+    corpus: Option<PathBuf>,
     /// Label kept in the record.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
@@ -172,6 +179,7 @@ fn execute(
         device: &header.device,
         supervisor,
         cache: dirs::cache().join("variants"),
+        quality: quality_plan(args, header.quick)?,
         now,
     };
     let mut progress = Progress::new(output);
@@ -180,6 +188,20 @@ fn execute(
     })?;
     progress.finish();
     finish(args, &summary, dir, output)
+}
+
+/// What quality is measured on; `None` with `--no-quality`.
+fn quality_plan(args: &Args, quick: bool) -> Result<Option<QualityPlan>, CliError> {
+    if args.no_quality {
+        return Ok(None);
+    }
+    let corpus = match &args.corpus {
+        Some(path) => quality::load_corpus(path)
+            .map_err(|e| CliError::from_error(e).hint("a corpus is a text file in UTF-8"))?,
+        None => quality::default_corpus().to_owned(),
+    };
+    let chunks = if quick { Chunks::QUICK } else { Chunks::DEFAULT };
+    Ok(Some(QualityPlan { corpus, chunks, cache: dirs::cache().join("references") }))
 }
 
 fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult {

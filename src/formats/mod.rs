@@ -2,5 +2,6 @@
 
 mod error;
 pub mod gguf;
+pub mod tokenizer;
 
 pub use error::FormatError;

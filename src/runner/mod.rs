@@ -2,8 +2,10 @@
 
 mod plan;
 mod prepare;
+mod quality;
 mod run;
 mod validity;
 
 pub use plan::{Plan, PlanError, PlannedCase, Resolve};
+pub use quality::QualityPlan;
 pub use run::{RunError, RunEvent, RunSummary, Runner};

@@ -41,31 +41,45 @@ pub(crate) fn prepare_all(
         if made.contains_key(&key) {
             continue;
         }
-        let request = Request::Prepare(PrepareTask {
-            backend: key.backend.clone(),
-            model: key.model.clone(),
-            source: planned.source.clone(),
-            precision: key.precision,
-            cache: cache.to_owned(),
-            corpus: None,
-        });
         on_progress(&key, 0.0, "starting");
-        let mut variant = None;
-        let result = supervisor.run(&request, &mut |event| match event {
-            Event::Variant { variant: v } => variant = Some(*v),
-            Event::Progress { fraction, step } => on_progress(&key, fraction, &step),
-            _ => {}
-        });
-        let prepared = match (result.ended, variant) {
-            (Ended::Stopped, _) => return None,
-            (Ended::Outcome(outcome), _) => Err((outcome, result.stderr_tail)),
-            (Ended::Done, Some(variant)) => Ok(variant),
-            (Ended::Done, None) => {
-                let detail = "the worker made no variant and no error".to_owned();
-                Err((CaseOutcome::ProtocolError { detail }, result.stderr_tail))
-            }
-        };
+        let prepared =
+            prepare_one(&key, &planned.source, cache, supervisor, &mut |fraction, step| {
+                on_progress(&key, fraction, step);
+            })?;
         made.insert(key, prepared);
     }
     Some(made)
+}
+
+/// Makes one variant, or finds it in the cache. `None` where the user stopped.
+pub(crate) fn prepare_one(
+    key: &Key,
+    source: &Path,
+    cache: &Path,
+    supervisor: &Supervisor,
+    on_progress: &mut dyn FnMut(f64, &str),
+) -> Option<Prepared> {
+    let request = Request::Prepare(PrepareTask {
+        backend: key.backend.clone(),
+        model: key.model.clone(),
+        source: source.to_owned(),
+        precision: key.precision,
+        cache: cache.to_owned(),
+        corpus: None,
+    });
+    let mut variant = None;
+    let result = supervisor.run(&request, &mut |event| match event {
+        Event::Variant { variant: v } => variant = Some(*v),
+        Event::Progress { fraction, step } => on_progress(fraction, &step),
+        _ => {}
+    });
+    Some(match (result.ended, variant) {
+        (Ended::Stopped, _) => return None,
+        (Ended::Outcome(outcome), _) => Err((outcome, result.stderr_tail)),
+        (Ended::Done, Some(variant)) => Ok(variant),
+        (Ended::Done, None) => {
+            let detail = "the worker made no variant and no error".to_owned();
+            Err((CaseOutcome::ProtocolError { detail }, result.stderr_tail))
+        }
+    })
 }

@@ -7,14 +7,15 @@ use std::time::Instant;
 
 use super::plan::{Plan, PlannedCase};
 use super::prepare::{self, Key, Prepared};
+use super::quality::{self, QualityPlan, Tasks};
 use super::validity;
 use crate::backend::OpenRequest;
-use crate::model::{CaseOutcome, Device, Finding, Metric, Phase, Variant, Workload};
+use crate::model::{CaseOutcome, Device, Finding, FindingKind, Metric, Phase, Variant, Workload};
 use crate::probe::{self, LiveHost, LoadMonitor};
 use crate::record::{
     CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts,
 };
-use crate::worker::{Ended, Event, MeasureRequest, Request, Supervisor};
+use crate::worker::{Ended, Event, MeasureRequest, QualityTask, Request, Supervisor};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -60,6 +61,8 @@ pub struct Runner<'a> {
     pub supervisor: Supervisor,
     /// Root of the variant cache.
     pub cache: PathBuf,
+    /// `None` where quality is not asked for.
+    pub quality: Option<QualityPlan>,
     pub now: fn() -> String,
 }
 
@@ -98,6 +101,19 @@ impl Runner<'_> {
         let Some(prepared) = prepared else {
             return self.end(writer, summary, true);
         };
+        let tasks = match &self.quality {
+            Some(plan) => {
+                let step = &mut |model: &str| {
+                    let key = format!("quality reference of {model}");
+                    on_event(RunEvent::Preparing { key, fraction: 0.0, step: "running" });
+                };
+                quality::prepare_all(plan, &wanted, &self.cache, &self.supervisor, step)
+            }
+            None => Some(Tasks::new()),
+        };
+        let Some(tasks) = tasks else {
+            return self.end(writer, summary, true);
+        };
         let host = LiveHost::new();
         for (position, run, planned) in open {
             on_event(RunEvent::CaseStarted {
@@ -107,7 +123,7 @@ impl Runner<'_> {
             });
             let before = Instant::now();
             let mut record = blank(planned, run, position as u32, (self.now)());
-            let stopped = self.case(planned, &prepared, &host, &mut record, on_event);
+            let stopped = self.case(planned, &prepared, &tasks, &host, &mut record, on_event);
             if stopped {
                 return self.end(writer, summary, true);
             }
@@ -140,6 +156,7 @@ impl Runner<'_> {
         &self,
         planned: &PlannedCase,
         prepared: &BTreeMap<Key, Prepared>,
+        tasks: &Tasks,
         host: &LiveHost,
         record: &mut CaseRecord,
         on_event: &mut dyn FnMut(RunEvent<'_>),
@@ -164,7 +181,14 @@ impl Runner<'_> {
         }
         record.host_before = probe::host_state(host);
         let monitor = LoadMonitor::start(host, &[]);
-        let stopped = self.measure(variant, planned, record, on_event);
+        // Quality does not change from run to run.
+        let quality = tasks.get(&planned.source).filter(|_| record.run == 0);
+        let task = quality.and_then(|t| t.as_ref().ok().cloned());
+        let stopped = self.measure(variant, planned, task, record, on_event);
+        if let Some(Err(why)) = quality {
+            let detail = format!("quality not measured: {why}");
+            record.findings.push(Finding::note(FindingKind::Note, detail));
+        }
         // The worker has ended, so its time counts as ours.
         record.host_after = probe::host_state(host);
         record.host_after.foreign_cpus = monitor.foreign_cpus(host, &[]);
@@ -178,6 +202,7 @@ impl Runner<'_> {
         &self,
         variant: Variant,
         planned: &PlannedCase,
+        quality: Option<QualityTask>,
         record: &mut CaseRecord,
         on_event: &mut dyn FnMut(RunEvent<'_>),
     ) -> bool {
@@ -189,11 +214,12 @@ impl Runner<'_> {
                 device: case.device.clone(),
                 threads: case.threads,
                 workload: case.workload.clone(),
-                context: context_of(&case.workload),
+                context: context_of(&case.workload).max(quality.as_ref().map_or(0, longest)),
                 options: case.options.clone(),
             },
             protocol: self.plan.protocol.clone(),
             seed: self.plan.seed,
+            quality,
         }));
         let mut series: BTreeMap<Metric, Series> = BTreeMap::new();
         let mut facts = SessionFacts::default();
@@ -242,6 +268,11 @@ fn context_of(workload: &Workload) -> u32 {
         }
         Workload::Infer { .. } => 0,
     }
+}
+
+/// Tokens of the longest chunk.
+fn longest(task: &QualityTask) -> u32 {
+    task.chunks.iter().map(Vec::len).max().unwrap_or(0) as u32
 }
 
 /// A file larger than the memory the process may use cannot run from it.

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::process;
 use super::protocol::{Event, MeasureRequest};
 use super::serve::Events;
+use super::{process, quality};
 use crate::backend::{Backend, BackendError, GraphSession, Session, TextSession};
 use crate::model::{Finding, FindingKind, Metric, Phase, Protocol, Workload};
 use crate::stats;
@@ -30,7 +30,11 @@ pub(crate) fn measure(
         Session::Text(mut s) => {
             text(s.as_mut(), request, events)?;
             finish(events, &s.facts());
-            sanity(s.as_mut(), request, events)
+            sanity(s.as_mut(), request, events)?;
+            match &request.quality {
+                Some(task) => quality::score(s.as_mut(), task, events),
+                None => Ok(()),
+            }
         }
         Session::Graph(mut s) => {
             graph(s.as_mut(), request, events)?;

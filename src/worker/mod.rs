@@ -6,9 +6,12 @@ mod child;
 mod measure;
 mod process;
 mod protocol;
+mod quality;
 mod serve;
 
 pub use child::{Ended, Supervisor, WorkerResult};
-pub use protocol::{Event, MeasureRequest, PROTOCOL_VERSION, PrepareTask, Request, WireError};
+pub use protocol::{
+    Event, MeasureRequest, PROTOCOL_VERSION, PrepareTask, QualityTask, Request, WireError,
+};
 pub(crate) use serve::write_raw;
 pub use serve::{SUBCOMMAND, serve};

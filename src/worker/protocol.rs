@@ -21,6 +21,16 @@ pub enum Request {
     Prepare(PrepareTask),
     /// Open a variant and measure it.
     Measure(Box<MeasureRequest>),
+    /// Open a variant and keep its distributions as the reference of `quality`.
+    Reference { backend: String, open: Box<OpenRequest>, quality: QualityTask },
+}
+
+/// The text quality is measured on, and the reference's file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QualityTask {
+    /// Token ids, a chunk each; the second half of a chunk is scored.
+    pub chunks: Vec<Vec<u32>>,
+    pub reference: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +50,8 @@ pub struct MeasureRequest {
     pub protocol: Protocol,
     /// Seed of the prompt's token ids.
     pub seed: u64,
+    /// Scored after everything else, where present.
+    pub quality: Option<QualityTask>,
 }
 
 /// What a worker says.

@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use super::measure;
 use super::protocol::{Event, PROTOCOL_VERSION, Request, WireError};
-use crate::backend::{self, Backend, BackendError, PrepareRequest};
+use super::{measure, quality};
+use crate::backend::{self, Backend, BackendError, PrepareRequest, Session};
 use crate::model::Phase;
 
 /// Hidden subcommand the binary re-executes itself with.
@@ -105,6 +105,13 @@ fn handle(request: Request, events: &mut Events) -> Result<(), WireError> {
             events.send(&Event::Variant { variant: Box::new(variant) });
         }
         Request::Measure(request) => measure::measure(find(&request.backend)?, &request, events)?,
+        Request::Reference { backend, open, quality: task } => {
+            events.send(&Event::Phase { phase: Phase::Load });
+            let Session::Text(mut session) = find(&backend)?.open(&open)? else {
+                return Err(WireError::Unsupported("only text models have logits".to_owned()));
+            };
+            quality::write_reference(session.as_mut(), &task, events)?;
+        }
     }
     Ok(())
 }

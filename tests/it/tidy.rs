@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("compare", 2),
     ("predict", 2),
     ("probe", 2),
+    ("quality", 2),
     ("backend", 3),
     ("convert", 3),
     ("runtime", 3),
