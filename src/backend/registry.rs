@@ -1,11 +1,11 @@
 //! Every backend, one line each.
 
 use super::traits::Backend;
-use super::{fault, null};
+use super::{candle, fault, null};
 
 /// All backends, in the order tables show them.
 pub fn all() -> &'static [&'static dyn Backend] {
-    &[&null::Null, &fault::Fault]
+    &[&candle::Candle, &null::Null, &fault::Fault]
 }
 
 /// The backend with that id.
