@@ -3,7 +3,7 @@
 //! A backend makes variants of a model, opens them, and runs them. It never times itself: the
 //! harness in `worker` does, around the smallest call that returns when the device is done.
 
-mod candle;
+pub mod candle;
 mod fault;
 mod null;
 mod registry;

@@ -6,7 +6,7 @@ mod cache;
 mod config;
 mod engine;
 mod gemm;
-mod kernels;
+pub mod kernels;
 mod model;
 mod pool;
 mod session;

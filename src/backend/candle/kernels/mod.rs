@@ -5,7 +5,7 @@
 mod activations;
 mod dequant;
 mod dtype;
-pub(super) mod floats;
+pub(in crate::backend) mod floats;
 mod half_floats;
 mod isa;
 mod rows;
