@@ -8,4 +8,5 @@ mod resolve;
 pub use build::build;
 pub use entry::{Entry, Graph, HubSource, PackageSource, Shape};
 pub use load::{Catalog, CatalogError};
+pub(crate) use resolve::find_model;
 pub use resolve::{ResolvedModel, models_dir, resolve_model};

@@ -12,6 +12,7 @@ mod gate;
 mod gate_live;
 mod history;
 mod merge;
+mod models;
 mod output;
 mod predictor;
 mod probe;

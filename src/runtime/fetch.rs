@@ -135,6 +135,56 @@ pub fn get(url: &str, accept: &str, max: u64) -> Result<Vec<u8>, FetchError> {
     })
 }
 
+/// What a hub says about a file before it is downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Lower-case hex, where the server gives one (`X-Linked-Etag` of a Hugging Face hub).
+    pub(super) sha256: Option<String>,
+    pub(super) size: Option<u64>,
+}
+
+/// Asks for a file's checksum and size. One try: whoever asks has another source, or a user who can try again.
+pub(super) fn head(url: &str) -> Result<Head, FetchError> {
+    const MAX_REDIRECTS: usize = 5;
+    let mut at = url.to_owned();
+    for _ in 0..MAX_REDIRECTS {
+        let request = agent(&at)?.head(&at).config().max_redirects(0);
+        let response = request
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .build()
+            .call()
+            .map_err(|e| network(&at, e))?;
+        let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let sha256 = text("x-linked-etag").and_then(sha256_of_etag);
+        let size = text("x-linked-size").or_else(|| text("content-length"));
+        // The answer that carries the checksum is the hub's own, before it sends us to its storage.
+        if sha256.is_some() || !response.status().is_redirection() {
+            if sha256.is_none() {
+                check_status(&at, response.status())?;
+            }
+            return Ok(Head { sha256, size: size.and_then(|s| s.parse().ok()) });
+        }
+        let Some(next) = text("location") else { break };
+        at = match next.contains("://") {
+            true => next.to_owned(),
+            false => origin(&at).to_owned() + next,
+        };
+    }
+    Err(FetchError::Network { url: shown(url), why: "it redirects without an answer".into() })
+}
+
+fn sha256_of_etag(etag: &str) -> Option<String> {
+    let hash = etag.trim_start_matches("W/").trim_matches('"').to_lowercase();
+    (hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hash)
+}
+
+/// `https://host` of an address.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |i| i + 3);
+    &url[..url[start..].find('/').map_or(url.len(), |i| start + i)]
+}
+
 /// `path` with `suffix` behind its file name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

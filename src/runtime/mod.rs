@@ -3,9 +3,11 @@
 mod extract;
 mod fetch;
 mod hash;
+mod models;
 mod registry;
 
 pub use extract::{ExtractError, Limits, extract};
 pub use fetch::{Download, FetchError, Progress, download};
 pub use hash::{sha256_bytes, sha256_file};
+pub use models::{PullError, Pulled, PulledFile, SourceChoice, pull};
 pub use registry::{Registry, RegistryError, resolve};
