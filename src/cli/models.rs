@@ -1,5 +1,6 @@
 //! `models list|pull|inspect`: which models are known, getting one, and what is in a file.
 
+mod inspect;
 mod list;
 mod pull;
 
@@ -23,12 +24,14 @@ pub struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Inspect(inspect::InspectArgs),
     List(list::ListArgs),
     Pull(pull::PullArgs),
 }
 
 pub fn run(args: &ModelsArgs, output: &Output) -> CliResult {
     match &args.action {
+        Action::Inspect(args) => inspect::run(args, output),
         Action::List(args) => list::run(args, output),
         Action::Pull(args) => pull::run(args, output),
     }

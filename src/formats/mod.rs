@@ -1,7 +1,15 @@
 //! Readers of model files. Every header is untrusted: bounded memory, checked arithmetic, no panic.
 
+mod config;
 mod error;
 pub mod gguf;
 pub mod tokenizer;
+mod inspect;
+mod names;
+pub mod onnx;
+pub mod safetensors;
+mod text;
 
 pub use error::FormatError;
+pub use inspect::{InspectedFile, Inspection, Tokenizer, histogram, inspect};
+use text::read_text;

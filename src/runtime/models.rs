@@ -131,19 +131,13 @@ fn is_unreachable(e: &PullError) -> bool {
     )
 }
 
-fn nothing_to_pull(
-    entry: &Entry,
-    choice: SourceChoice,
-    precision: Option<Precision>,
-) -> PullError {
+fn nothing_to_pull(entry: &Entry, choice: SourceChoice, precision: Option<Precision>) -> PullError {
     let offered: Vec<String> = entry
         .hub
         .iter()
         .filter(|_| choice != SourceChoice::Package)
         .flat_map(|h| h.precisions.iter().copied())
-        .chain(
-            entry.package.iter().filter(|_| choice != SourceChoice::Hub).map(|p| p.precision),
-        )
+        .chain(entry.package.iter().filter(|_| choice != SourceChoice::Hub).map(|p| p.precision))
         .map(|p| p.to_string())
         .collect();
     let name = entry.name.clone();
@@ -275,7 +269,8 @@ fn already_here(
     };
     let right = right_source && precision.is_none_or(|p| p == pulled.precision);
     let intact = |f: &PulledFile| {
-        !f.name.contains(['/', '\\']) && sha256_file(&dir.join(&f.name)).is_ok_and(|h| h == f.sha256)
+        !f.name.contains(['/', '\\'])
+            && sha256_file(&dir.join(&f.name)).is_ok_and(|h| h == f.sha256)
     };
     (right && !pulled.files.is_empty() && pulled.files.iter().all(intact)).then_some(pulled)
 }

@@ -1,0 +1,10 @@
+//! ONNX: what a model file holds, read field by field without loading weights.
+
+mod external;
+mod model;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use model::{Dim, ExternalFile, OnnxSummary, OperatorSet, Port, read};
