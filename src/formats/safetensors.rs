@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::FormatError;
 use super::config::Config;
 use super::names::{SAFETENSORS_TYPES, role_of_path};
-use crate::model::{ModelSpec, Role, TensorSpec};
+use crate::model::{ModelKind, ModelSpec, Role, TensorSpec};
 
 /// The format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
@@ -68,7 +68,8 @@ pub fn to_spec(path: &Path, read: &Safetensors) -> Result<ModelSpec, FormatError
         n => routed / n * (n - u64::from(spec.model.experts_used.min(spec.model.experts))),
     };
     spec.model.active_parameters = spec.model.parameters - idle;
-    spec.model.tied_output |= !read.tensors.iter().any(|t| t.role == Role::Output);
+    let has_head = read.tensors.iter().any(|t| t.role == Role::Output);
+    spec.model.tied_output |= !has_head && spec.model.kind == ModelKind::Llm;
     spec.model.tensors = read.tensors.clone();
     Ok(spec.model)
 }
