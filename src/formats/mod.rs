@@ -3,12 +3,12 @@
 mod config;
 mod error;
 pub mod gguf;
-pub mod tokenizer;
 mod inspect;
 mod names;
 pub mod onnx;
 pub mod safetensors;
 mod text;
+pub mod tokenizer;
 
 pub use error::FormatError;
 pub use inspect::{InspectedFile, Inspection, Tokenizer, histogram, inspect};
