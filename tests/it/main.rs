@@ -1,6 +1,7 @@
 //! One integration binary: a module an area.
 
 mod bad_input;
+mod browser;
 mod compare;
 mod faults;
 mod records;

@@ -16,14 +16,14 @@ pub(super) fn section(view: &View) -> Markup {
             (view.claims_source) "). Generation (decode) and prompt reading (prefill) are judged apart."
         }
         (scroll("Headline table", html! {
-            table class="sortable stack" role="table" {
+            table class="sortable stack" {
                 caption { "One row a framework and quantization" }
-                thead role="rowgroup" { tr role="row" {
+                thead { tr {
                     @for title in ["Framework", "Quantization", "Memory usage", "Speed improvement", "Quality", "Use case"] {
-                        th scope="col" role="columnheader" { (title) }
+                        th scope="col" { (title) }
                     }
                 } }
-                tbody role="rowgroup" { @for row in &view.headline { (self::row(view, row)) } }
+                tbody { @for row in &view.headline { (self::row(view, row)) } }
             }
         }))
     }
@@ -35,27 +35,27 @@ fn row(view: &View, r: &HeadlineRow) -> Markup {
     let memory_value = r.peak_bytes.as_ref().map(|p| p.value);
     let speed_value = r.decode.measured.as_ref().map(|s| s.value);
     html! {
-        tr role="row" class=(off) {
-            th scope="row" role="rowheader" {
+        tr class=(off) {
+            th scope="row" {
                 (framework(view, &r.backend, &names[0]))
                 @for extra in &names[1..] { span class="line why" { (extra) } }
             }
-            td role="cell" data-label="Quantization" {
+            td {
                 span class="big" { (cells::quantization(r)) }
                 @if !r.workload.is_empty() { span class="line why" { (r.workload) } }
             }
             @if r.problem.is_empty() {
-                td role="cell" data-label="Memory usage" data-v=[memory_value] { (memory(r)) }
-                td role="cell" data-label="Speed improvement" data-v=[speed_value] { (speed(r)) }
+                td data-v=[memory_value] { (memory(r)) }
+                td data-v=[speed_value] { (speed(r)) }
             } @else {
-                td role="cell" data-label="Memory usage" data-v="" { (claimed(&r.memory_less, cells::claimed_memory)) }
-                td role="cell" data-label="Speed improvement" data-v="" {
+                td data-v="" { (claimed(&r.memory_less, cells::claimed_memory)) }
+                td data-v="" {
                     (claimed(&r.decode, cells::claimed_speed))
                     span class="line why" { (r.problem) }
                 }
             }
-            td role="cell" data-label="Quality" { (r.quality) }
-            td role="cell" data-label="Use case" { (r.use_case) }
+            td { (r.quality) }
+            td { (r.use_case) }
         }
     }
 }

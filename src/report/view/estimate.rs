@@ -21,7 +21,7 @@ pub(crate) fn summary(
         several => between(several)?,
     };
     let all = runs.concat();
-    let quantile = |q: f64| stats::quantile_type7(&all, q);
+    let quantile = |q: f64| stats::quantile_type7(&all, q).map(rounded);
     // Tails need enough samples; `stats` knows how many.
     let tail = |wanted: usize, q: f64| (all.len() >= wanted).then(|| quantile(q)).flatten();
     let mean = stats::mean(&all).filter(|m| *m != 0.0);
@@ -32,7 +32,7 @@ pub(crate) fn summary(
         n: all.len(),
         runs: runs.len(),
         not_finite,
-        median,
+        median: median.rounded(),
         interval: interval.into(),
         min: quantile(0.0)?,
         p25: quantile(0.25)?,
@@ -40,8 +40,23 @@ pub(crate) fn summary(
         max: quantile(1.0)?,
         p90: tail(P90_SAMPLES, 0.9),
         p99: tail(P99_SAMPLES, 0.99),
-        cv: spread.zip(mean).map(|(s, m)| s / m.abs()),
+        cv: spread.zip(mean).map(|(s, m)| rounded(s / m.abs())),
     })
+}
+
+/// Ten significant digits: far below any noise, and a third less to pass on. Whole numbers stay as they are.
+fn rounded(x: f64) -> f64 {
+    if x.fract() == 0.0 || !x.is_finite() { x } else { format!("{x:.9e}").parse().unwrap_or(x) }
+}
+
+impl Estimate {
+    fn rounded(self) -> Self {
+        Self {
+            value: rounded(self.value),
+            low: self.low.map(rounded),
+            high: self.high.map(rounded),
+        }
+    }
 }
 
 /// Fewest samples for a 90th and a 99th percentile with a 95 % interval inside the data.
@@ -85,11 +100,12 @@ pub(crate) fn improvement(metric: Metric, head: &Estimate, base: &Estimate) -> O
         |x: &Estimate, end: Option<f64>| end.filter(|e| *e > 0.0).map(|e| (e / x.value).ln());
     let join =
         |a: Option<f64>, b: Option<f64>, sign: f64| Some(value * (sign * a?.hypot(b?)).exp());
-    Some(Estimate {
+    let joined = Estimate {
         value,
         low: join(reach(above, above.low), reach(below, below.high), -1.0),
         high: join(reach(above, above.high), reach(below, below.low), 1.0),
-    })
+    };
+    Some(joined.rounded())
 }
 
 #[cfg(test)]
