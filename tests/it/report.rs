@@ -381,9 +381,10 @@ mod schema {
                     assert!(value.as_f64().is_none_or(|v| v >= low), "{at}: {value}");
                 }
                 "minItems" | "maxItems" => {
-                    let n = value.as_array().map_or(0, Vec::len) as u64;
+                    let n = value.as_array().map(|v| v.len() as u64);
                     let bound = rule.as_u64().unwrap();
-                    assert!(if keyword == "minItems" { n >= bound } else { n <= bound }, "{at}");
+                    let fits = |n: u64| if keyword == "minItems" { n >= bound } else { n <= bound };
+                    assert!(n.is_none_or(fits), "{at}: {n:?} items");
                 }
                 "$schema" | "$defs" | "title" | "description" | "format" => {}
                 other => panic!("{at}: this check does not know `{other}`"),
