@@ -9,26 +9,16 @@ const MAX_BYTES: u64 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    #[error("this system has no cache directory")]
-    NoDirectory,
+    #[error("the measurements carry no fingerprint")]
+    NoFingerprint,
     #[error("cannot write measurements to `{path}`: {source}")]
     Write { path: PathBuf, source: std::io::Error },
-}
-
-/// `$EDGE_ADVISOR_CACHE_DIR`, or the platform's cache directory.
-pub fn cache_dir() -> Option<PathBuf> {
-    match std::env::var_os("EDGE_ADVISOR_CACHE_DIR").filter(|d| !d.is_empty()) {
-        Some(dir) => Some(PathBuf::from(dir)),
-        None => {
-            directories::ProjectDirs::from("", "", "edge-advisor").map(|d| d.cache_dir().to_owned())
-        }
-    }
 }
 
 fn path(fingerprint: &str) -> Option<PathBuf> {
     let plain = fingerprint.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let plain = plain && !fingerprint.is_empty();
-    plain.then(|| cache_dir())?.map(|d| d.join("measured").join(format!("{fingerprint}.json")))
+    plain.then(|| crate::dirs::cache().join("measured").join(format!("{fingerprint}.json")))
 }
 
 /// What an earlier `probe --measure` found on a device of this fingerprint; `None` where nothing usable is kept.
@@ -43,9 +33,9 @@ pub fn cached_measured(fingerprint: &str) -> Option<Measured> {
 
 /// Keeps measurements: written beside and renamed, so that a reader never sees half a file.
 pub fn store_measured(measured: &Measured) -> Result<PathBuf, CacheError> {
-    let path = path(&measured.fingerprint).ok_or(CacheError::NoDirectory)?;
+    let path = path(&measured.fingerprint).ok_or(CacheError::NoFingerprint)?;
     let write = |source| CacheError::Write { path: path.clone(), source };
-    let dir = path.parent().ok_or(CacheError::NoDirectory)?;
+    let dir = path.parent().ok_or(CacheError::NoFingerprint)?;
     std::fs::create_dir_all(dir).map_err(write)?;
     let file = tempfile::NamedTempFile::new_in(dir).map_err(write)?;
     serde_json::to_writer_pretty(&file, measured).map_err(|e| write(e.into()))?;

@@ -18,6 +18,9 @@ pub struct Rate {
 pub struct BandwidthPoint {
     /// `read`, `copy`, `triad`.
     pub kernel: String,
+    /// Instruction set of the loop that was fastest.
+    #[serde(default)]
+    pub isa: String,
     pub threads: u32,
     /// Bytes touched by all threads together.
     pub bytes: u64,
@@ -53,6 +56,8 @@ pub struct Measured {
     pub compute: Vec<ComputePoint>,
     /// Sequential read of a file that is not in the page cache, GB/s; `None` where the cache could not be dropped.
     pub disk_gbs: Option<Rate>,
+    /// Core clock under this load in GHz, from a chain of dependent additions.
+    pub clock_ghz: Option<Rate>,
     /// What made a number doubtful: load, throttling, a ceiling that was passed.
     pub notes: Vec<String>,
 }

@@ -1,0 +1,12 @@
+//! `probe --measure`: what memory and arithmetic units really reach here, in a few seconds.
+
+mod bandwidth;
+mod compute;
+mod disk;
+mod kernels;
+mod memory;
+mod run;
+mod stable;
+mod team;
+
+pub use run::{MeasureOptions, measure};
