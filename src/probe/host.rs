@@ -51,8 +51,7 @@ pub enum Loader {
 }
 
 /// Tools the probe may start, by bare name; nothing else, and never through a shell.
-pub(crate) const TOOLS: &[&str] =
-    &["sysctl", "vm_stat", "pmset", "getprop", "powershell", "nvidia-smi"];
+pub(crate) const TOOLS: &[&str] = &["sysctl", "vm_stat", "pmset", "ioreg", "getprop", "powershell"];
 
 /// A machine to ask: the live one, or a recording. No method fails as a whole or waits for ever.
 pub trait Host {

@@ -37,7 +37,7 @@ pub use capture::{Captured, CapturingHost};
 pub use fingerprint::{FactChange, fingerprint_diff, fingerprint_facts};
 pub use host::{Access, CommandError, Host, Loader, ReadError, Ulimit};
 pub use live::LiveHost;
-pub use measure::{MeasureOptions, measure};
+pub use measure::{MeasureOptions, measure, ram_bandwidth};
 pub use nvml::{NvmlGpu, NvmlSnapshot};
 pub use recorded::{Each, HOST_FILE, HostFile, HostFileError, RecordedHost};
 pub use report::*;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::host::Host;
 use super::{apple, parse};
-use crate::model::{DeviceClass, Source};
+use crate::model::Source;
 
 macro_rules! table {
     ($function:ident, $type:ty, $file:literal) => {
@@ -104,15 +104,14 @@ pub(crate) struct Soc {
     #[serde(default)]
     pub models: Vec<String>,
     #[serde(default)]
-    pub class: Option<DeviceClass>,
-    #[serde(default)]
     pub gpu: Option<String>,
     #[serde(default)]
     pub gpu_architecture: Option<String>,
     #[serde(default)]
     pub gpu_fp32_tflops: Option<f64>,
+    /// Builds of the chip that differ in GPU cores.
     #[serde(default)]
-    pub gpu_fp16_tflops: Option<f64>,
+    pub gpu_variants: Vec<GpuVariant>,
     #[serde(default)]
     pub npu: Option<String>,
     #[serde(default)]
@@ -122,6 +121,15 @@ pub(crate) struct Soc {
     #[serde(default)]
     pub bandwidth_gbs: Option<f64>,
     pub source: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GpuVariant {
+    pub cores: u32,
+    pub bandwidth_gbs: f64,
+    #[serde(default)]
+    pub fp32_tflops: Option<f64>,
 }
 
 /// A SoC of the table and how this host named it.
@@ -186,6 +194,9 @@ struct Gpus {
 pub(crate) struct GpuPart {
     /// `vvvv:dddd`; several where steppings share a name.
     pub ids: Vec<String>,
+    /// PCI revisions; empty for any.
+    #[serde(default)]
+    pub revisions: Vec<u32>,
     pub name: String,
     #[serde(default)]
     pub architecture: Option<String>,
@@ -211,8 +222,14 @@ struct GpuArchitecture {
     name: String,
 }
 
-pub(crate) fn gpu(pci_id: &str) -> Option<&'static GpuPart> {
-    gpus().pci.iter().find(|g| g.ids.iter().any(|i| i == pci_id))
+pub(crate) fn gpu(pci_id: &str, revision: Option<u32>) -> Option<&'static GpuPart> {
+    let table = &gpus().pci;
+    let by_id = |g: &&GpuPart| g.ids.iter().any(|i| i == pci_id);
+    let exact = |g: &&GpuPart| revision.is_some_and(|r| g.revisions.contains(&r));
+    table
+        .iter()
+        .find(|g| by_id(g) && exact(g))
+        .or_else(|| table.iter().find(|g| by_id(g) && g.revisions.is_empty()))
 }
 
 pub(crate) fn cuda_architecture(capability: &str) -> Option<&'static str> {
@@ -240,9 +257,6 @@ pub(crate) struct NpuPart {
     #[serde(default)]
     pub int8_tops: Option<f64>,
     pub apis: Vec<crate::model::ComputeApi>,
-    /// Memory of its own; others use the system's.
-    #[serde(default)]
-    pub own_memory_bytes: Option<u64>,
     pub source: String,
 }
 
@@ -256,6 +270,46 @@ pub(crate) fn npu(id: &str, revision: Option<u32>) -> Option<&'static NpuPart> {
         .or_else(|| table.iter().find(|n| by_id(n) && n.revisions.is_empty()))
 }
 
-pub(crate) fn npus_by_driver(driver: &str) -> impl Iterator<Item = &'static NpuPart> {
-    npus().npu.iter().filter(move |n| n.drivers.iter().any(|d| d == driver))
+/// Platform drivers under which an NPU may sit, each once.
+pub(crate) fn npu_drivers() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        npus().npu.iter().flat_map(|n| n.drivers.iter().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_parses_and_every_row_has_a_source() {
+        assert!(!cpus().x86.is_empty() && !cpus().arm.is_empty() && !cpus().arm_vendor.is_empty());
+        assert!(socs().soc.iter().all(|s| !s.source.is_empty() && !s.vendor.is_empty()));
+        assert!(gpus().pci.iter().all(|g| !g.source.is_empty()));
+        assert!(npus().npu.iter().all(|n| !n.source.is_empty()));
+    }
+
+    #[test]
+    fn no_two_rows_claim_the_same_part() {
+        let mut seen = std::collections::BTreeSet::new();
+        for g in &gpus().pci {
+            let revisions: Vec<Option<u32>> = match &g.revisions[..] {
+                [] => vec![None],
+                some => some.iter().copied().map(Some).collect(),
+            };
+            for id in &g.ids {
+                for r in &revisions {
+                    assert!(seen.insert((id.clone(), *r)), "{id} {r:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn revisions_tell_boards_of_one_id_apart() {
+        assert_eq!(gpu("1002:744c", Some(0xc8)).unwrap().name, "Radeon RX 7900 XTX");
+        assert!(gpu("1002:744c", Some(0x77)).unwrap().bandwidth_gbs.is_none());
+    }
 }

@@ -170,6 +170,14 @@ impl RecordedHost {
         self.files.insert(path.to_owned(), text.as_bytes().to_vec());
     }
 
+    /// The same host with one content in every file, for tests of odd input.
+    pub fn with_every_file(mut self, text: &str) -> Self {
+        for content in self.files.values_mut() {
+            *content = text.as_bytes().to_vec();
+        }
+        self
+    }
+
     pub fn set_cpuid(&mut self, leaf: u32, subleaf: u32, registers: [u32; 4]) {
         let words: Vec<String> = registers.iter().map(|r| format!("{r:08x}")).collect();
         self.data.cpuid.insert(format!("{leaf:x}.{subleaf:x}"), words.join(" "));

@@ -11,7 +11,7 @@ const NVML: &str = "NVML";
 /// A GPU from NVML's facts alone.
 pub(crate) fn gpu(n: &NvmlGpu, driver: &str, cuda: &str) -> Gpu {
     let pci_id = format!("10de:{:04x}", n.device_id & 0xffff);
-    let part = parts::gpu(&pci_id);
+    let part = parts::gpu(&pci_id, None);
     // Tegra and GB10 answer "not supported": they have no memory of their own.
     let unified = n.memory_total.is_none();
     let capability = format!("{}.{}", n.compute_major, n.compute_minor);

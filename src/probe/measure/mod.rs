@@ -9,4 +9,4 @@ mod run;
 mod stable;
 mod team;
 
-pub use run::{MeasureOptions, measure};
+pub use run::{MeasureOptions, measure, ram_bandwidth};

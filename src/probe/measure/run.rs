@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{bandwidth, compute, disk};
-use crate::probe::capability::Measured;
+use crate::probe::capability::{BandwidthPoint, Measured};
 use crate::probe::host::Host;
 use crate::probe::report::ProbeReport;
 use crate::probe::state::LoadMonitor;
@@ -50,6 +50,12 @@ pub fn measure(host: &dyn Host, report: &ProbeReport, options: &mut MeasureOptio
     }
     check(&mut measured, report, monitor.foreign_cpus(host, &[]));
     measured
+}
+
+/// One RAM point alone, for comparing with other programs in the same minute.
+pub fn ram_bandwidth(kernel: &str, threads: u32, bytes: u64) -> Option<BandwidthPoint> {
+    let kernel = bandwidth::KERNELS.into_iter().find(|k| k.name() == kernel)?;
+    bandwidth::point(kernel, threads, bytes, true, Duration::from_millis(500))
 }
 
 struct Step {

@@ -32,6 +32,7 @@ fn triad(a: &mut [f64], b: &[f64], c: &[f64]) {
 /// Values in flight: enough for every unit's latency on the cores we know.
 const LANES: usize = 96;
 
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
 fn multiply_add(rounds: u64) -> u64 {
     let mut x = black_box([1.0f32; LANES]);
@@ -45,6 +46,7 @@ fn multiply_add(rounds: u64) -> u64 {
 }
 
 /// Without a fused unit `mul_add` is a slow library call: multiply, then add.
+#[cfg(not(target_arch = "aarch64"))]
 #[inline(always)]
 fn multiply_then_add(rounds: u64) -> u64 {
     let mut x = black_box([1.0f32; LANES]);
