@@ -11,7 +11,7 @@ pub(crate) fn load(name: &str) -> Loader {
     // SAFETY: loading a driver's library runs its constructors; it is what every user of the API does.
     let library = match unsafe { Library::new(name) } {
         Ok(library) => library,
-        Err(e) => return absent_or_broken(&e.to_string()),
+        Err(e) => return absent_or_broken(name, &message(&e)),
     };
     let devices = if name.contains("OpenCL") {
         opencl_platforms(&library)
@@ -27,10 +27,17 @@ pub(crate) fn load(name: &str) -> Loader {
     Loader::Loads { devices }
 }
 
+/// The system's own words are the error's source.
+fn message(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// A missing file is not a fault; a file that does not load is.
-fn absent_or_broken(message: &str) -> Loader {
+fn absent_or_broken(name: &str, message: &str) -> Loader {
     let missing = ["No such file", "not found", "image not found", "cannot find", "could not find"];
-    let dependency = message.contains("libc.so") || message.contains("GLIBC");
+    // The linker names the file it misses: another one is a dependency of a library that is there.
+    let missed = message.split_once(": cannot open shared object file").map(|(file, _)| file);
+    let dependency = message.contains("GLIBC") || missed.is_some_and(|file| file != name);
     if !dependency && missing.iter().any(|m| message.contains(m)) {
         return Loader::Absent;
     }
@@ -91,6 +98,9 @@ mod tests {
     #[test]
     fn a_library_that_needs_a_newer_libc_is_broken_not_absent() {
         let message = "/lib/libc.so.6: version `GLIBC_2.99' not found (required by libcuda.so.1)";
-        assert!(matches!(absent_or_broken(message), Loader::Broken(_)));
+        assert!(matches!(absent_or_broken("libcuda.so.1", message), Loader::Broken(_)));
+        let message =
+            "libamd_comgr.so.2: cannot open shared object file: No such file or directory";
+        assert!(matches!(absent_or_broken("libamdhip64.so", message), Loader::Broken(_)));
     }
 }

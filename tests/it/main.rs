@@ -4,6 +4,7 @@ mod bad_input;
 mod browser;
 mod compare;
 mod faults;
+mod probe;
 mod records;
 mod report;
 #[path = "../support/records.rs"]

@@ -58,7 +58,7 @@ pub(crate) fn read(host: &dyn Host, cpuinfo: &str) -> Known<Vec<Isa>> {
         return crate::probe::apple::isa(host);
     }
     if let Some(found) = from_hwcap(host) {
-        return Some(Fact::reported(found, "AT_HWCAP"));
+        return Some(Fact::reported(found, "AT_HWCAP or the system's feature flags"));
     }
     from_cpuid(host).map(|isa| Fact::reported(isa, "CPUID and XCR0"))
 }
