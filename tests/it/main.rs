@@ -1,5 +1,6 @@
 //! One integration binary: a module an area.
 
+mod advise;
 mod bad_input;
 mod browser;
 mod compare;

@@ -1,0 +1,306 @@
+//! The decision engine on real profiles: golden cases, evidence, constraints, the tree's document.
+
+use std::collections::BTreeMap;
+
+use edge_advisor::advise::{
+    self, Evidence, Frameworks, Input, Measured, Objective, QualityTable, Recommendation, Request,
+    Rules, States,
+};
+use edge_advisor::catalog::{self, Catalog};
+use edge_advisor::model::{Device, ModelSpec, Precision};
+use edge_advisor::predict::{Estimate, Predictor, Rung};
+use edge_advisor::profile::{Library, Overrides};
+use serde::Deserialize;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Case {
+    device: String,
+    ram: Option<f64>,
+    bandwidth: Option<f64>,
+    model: String,
+    context: Option<u64>,
+    objective: Option<Objective>,
+    min_decode_tok_s: Option<f64>,
+    platform: Option<String>,
+    licence: Option<String>,
+    low_power: bool,
+    fits: Option<bool>,
+    by: Vec<String>,
+    framework: Vec<String>,
+    place: String,
+    api: Vec<String>,
+    precision: Vec<Precision>,
+    why: String,
+}
+
+fn device(id: &str, ram: Option<f64>, bandwidth: Option<f64>) -> Device {
+    let overrides = Overrides { ram_gib: ram, bandwidth_gbs: bandwidth, os: None };
+    Library::default().load(id).unwrap().device(&overrides)
+}
+
+fn model(name: &str) -> ModelSpec {
+    catalog::build(Catalog::load_with(None).unwrap().get(name).unwrap())
+}
+
+fn decide(
+    device: &Device,
+    model: &ModelSpec,
+    request: &Request,
+    evidence: &Evidence,
+) -> Recommendation {
+    let predictor = Predictor::embedded();
+    let states = States::default();
+    advise::advise(&Input {
+        device,
+        device_is_here: false,
+        model,
+        request,
+        frameworks: Frameworks::embedded(),
+        rules: Rules::embedded(),
+        states: &states,
+        quality: QualityTable::embedded(),
+        evidence,
+        predictor: &predictor,
+    })
+    .unwrap()
+}
+
+fn check(case: &Case) -> Result<(), String> {
+    let mut request = Request {
+        objective: case.objective.unwrap_or_default(),
+        min_decode_tok_s: case.min_decode_tok_s,
+        platform: case.platform.clone(),
+        open_licence: case.licence.as_deref() == Some("open"),
+        low_power: case.low_power,
+        ..Request::default()
+    };
+    let model = model(&case.model);
+    request.context = case.context.unwrap_or(4096);
+    if model.context_length > 0 {
+        request.context = request.context.min(model.context_length);
+    }
+    let d = device(&case.device, case.ram, case.bandwidth);
+    let r = decide(&d, &model, &request, &Evidence::default());
+    let Some(pick) = &r.pick else {
+        if case.fits != Some(false) {
+            return Err(format!(
+                "nothing fits; closest {:?}",
+                r.closest.map(|c| c.0.candidate.rejections)
+            ));
+        }
+        let why: Vec<String> = r
+            .closest
+            .iter()
+            .flat_map(|(c, _)| c.candidate.rejections.iter().map(|x| x.by.clone()))
+            .collect();
+        let named = case.by.is_empty() || why.iter().any(|w| case.by.contains(w));
+        return if named { Ok(()) } else { Err(format!("closest fails by {why:?}")) };
+    };
+    let c = &pick.candidate;
+    if case.fits == Some(false) {
+        return Err(format!("nothing may fit, got {}", c.label()));
+    }
+    let api = serde_json::to_value(c.api).unwrap().as_str().unwrap().to_owned();
+    let good = case.framework.contains(&c.framework)
+        && c.place().starts_with(&case.place)
+        && (case.api.is_empty() || case.api.contains(&api))
+        && (case.precision.is_empty() || case.precision.contains(&c.precision));
+    if good { Ok(()) } else { Err(format!("got {} ({api})", c.label())) }
+}
+
+#[test]
+fn an_expert_agrees_with_the_golden_decisions() {
+    let text = include_str!("../fixtures/advise/golden.toml");
+    let cases: BTreeMap<String, Vec<Case>> = toml::from_str(text).unwrap();
+    let cases = &cases["case"];
+    assert!(cases.len() >= 30);
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|c| {
+            let e = check(c).err()?;
+            Some(format!("{} + {}: {e}; expected because {}", c.device, c.model, c.why))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+fn measured(backend: &str, precision: Precision, decode: f64) -> Measured {
+    let e = |v: f64| {
+        Some(Estimate {
+            value: v,
+            low: v * 0.97,
+            high: v * 1.03,
+            rung: Rung::MeasuredHere,
+            basis: "test".into(),
+        })
+    };
+    Measured {
+        model: "llama-3.2-1b".into(),
+        backend: backend.into(),
+        device: "cpu".into(),
+        precision,
+        decode_tok_s: e(decode),
+        prefill_tok_s: e(decode * 10.0),
+        ttft_s: None,
+        latency_s: None,
+        memory_bytes: None,
+        quality: None,
+        failed: None,
+        variation_percent: 3.0,
+    }
+}
+
+#[test]
+fn measured_evidence_outranks_the_tree_and_says_so() {
+    let d = device("core-i9-13900k", Some(32.0), Some(89.6));
+    let m = model("llama-3.2-1b");
+    let request = Request { objective: Objective::Speed, ..Request::default() };
+    let before = decide(&d, &m, &request, &Evidence::default());
+    assert!(before.overruled.is_none());
+    let evidence = Evidence {
+        rows: vec![
+            measured("openvino", Precision::Int4AsymG64, 50.0),
+            measured("llama_cpp", Precision::Q4_K_M, 300.0),
+        ],
+    };
+    let r = decide(&d, &m, &request, &evidence);
+    let pick = r.pick.unwrap().candidate;
+    assert_eq!((pick.framework.as_str(), pick.precision), ("llama_cpp", Precision::Q4_K_M));
+    assert_eq!(r.confidence.unwrap().level, "high");
+    assert!(
+        r.overruled.unwrap().contains("measured here llama.cpp"),
+        "the tree prefers OpenVINO on Intel"
+    );
+}
+
+/// With everything measured, the pick under `speed` is within 5 % of the fastest that satisfies the constraints.
+#[test]
+fn the_pick_is_within_five_percent_of_the_best_measured_variant() {
+    let d = device("ryzen-9-7950x", Some(32.0), None);
+    let m = model("llama-3.2-1b");
+    let precisions = [
+        Precision::Q8_0,
+        Precision::Q6_K,
+        Precision::Q5_K_M,
+        Precision::Q4_K_M,
+        Precision::Q4_0,
+        Precision::Q2_K,
+    ];
+    // Speeds of a real ladder, shuffled by a fixed pattern so that no bit width is always the fastest.
+    for turn in 0..precisions.len() {
+        let speed = |i: usize| 20.0 + 7.0 * ((i * 5 + turn * 3) % precisions.len()) as f64;
+        let mut rows = Vec::new();
+        for (i, &p) in precisions.iter().enumerate() {
+            rows.push(measured("llama_cpp", p, 100.0 + speed(i)));
+            rows.push(measured("candle", p, 100.0 + 0.6 * speed(i)));
+        }
+        let evidence = Evidence { rows: rows.clone() };
+        let request =
+            Request { objective: Objective::Speed, min_quality: Some(80.0), ..Request::default() };
+        let r = decide(&d, &m, &request, &evidence);
+        let pick = r.pick.unwrap().candidate;
+        let table = QualityTable::embedded();
+        let best = rows
+            .iter()
+            .filter(|x| table.estimate(x.precision, m.parameters).is_some_and(|q| q.kept >= 80.0))
+            .map(|x| x.decode_tok_s.as_ref().unwrap().value)
+            .fold(0.0, f64::max);
+        let got = pick.decode_tok_s.unwrap();
+        assert_eq!(got.rung, Rung::MeasuredHere, "{}", pick.framework);
+        assert!(got.value >= 0.95 * best, "turn {turn}: {} against {best}", got.value);
+    }
+}
+
+#[test]
+fn a_rejection_names_the_number_that_failed_and_the_way_out() {
+    let d = device("rpi-5", Some(4.0), None);
+    let r = decide(&d, &model("llama-3.1-8b"), &Request::default(), &Evidence::default());
+    assert!(r.pick.is_none());
+    let (closest, relax) = r.closest.unwrap();
+    assert!(
+        closest.candidate.rejections.iter().any(|x| x.why.contains("short") || x.why.contains('%'))
+    );
+    assert!(relax.contains("--m"), "{relax}");
+    assert!(!r.sensitivity.is_empty(), "more memory would help");
+}
+
+#[test]
+fn contradictions_are_found_before_any_candidate_is_weighed() {
+    let m = model("llama-3.2-1b");
+    let check = |r: Request| r.check(&m).unwrap_err().what;
+    assert!(check(Request { context: 1 << 40, ..Request::default() }).contains("longer than"));
+    assert!(
+        check(Request { min_quality: Some(120.0), ..Request::default() }).contains("percentage")
+    );
+    let vision =
+        Request { workload: Some(edge_advisor::model::ModelKind::Vision), ..Request::default() };
+    assert!(check(vision).contains("contradicts"));
+}
+
+#[test]
+fn more_memory_never_makes_the_pick_worse() {
+    let m = model("qwen3-8b");
+    let request = Request { objective: Objective::Quality, ..Request::default() };
+    let mut last = 0.0;
+    for ram in [6.0, 8.0, 12.0, 16.0, 24.0, 32.0] {
+        let d = device("rk3588", Some(ram), None);
+        let kept = decide(&d, &m, &request, &Evidence::default())
+            .pick
+            .map_or(0.0, |p| p.candidate.quality.map_or(0.0, |q| q.kept));
+        assert!(kept >= last - 0.05, "{ram} GiB: {kept} after {last}");
+        last = kept;
+    }
+}
+
+#[test]
+fn the_tree_document_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/decision-tree.md");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        text.trim_end(),
+        advise::document(Rules::embedded()).trim_end(),
+        "run `edge-advisor advise tree --format markdown > docs/decision-tree.md`"
+    );
+}
+
+#[test]
+fn the_drawn_tree_marks_the_path_taken() {
+    let d = device("rtx-4090", None, None);
+    let m = model("llama-3.1-8b");
+    let r = decide(&d, &m, &Request::default(), &Evidence::default());
+    let walk = advise::Walk { steps: r.trace };
+    let rules = Rules::embedded();
+    assert!(advise::text(rules, Some(&walk)).contains("* NVIDIA GPU [hw.nvidia]"));
+    assert!(advise::mermaid(rules, Some(&walk)).contains("class hw_nvidia taken"));
+    let svg = advise::svg(rules, Some(&walk));
+    let mut reader = quick_xml::Reader::from_str(&svg);
+    loop {
+        match reader.read_event().expect("well-formed SVG") {
+            quick_xml::events::Event::Eof => break,
+            _ => continue,
+        }
+    }
+    assert!(svg.contains("#1a7f45"));
+}
+
+#[test]
+fn every_framework_with_a_backend_lists_only_what_the_backend_runs() {
+    for b in edge_advisor::backend::all() {
+        let info = b.info();
+        let Some(f) = Frameworks::embedded().get(info.id) else {
+            assert!(!info.listed, "{} has no entry in profiles/rules/frameworks.toml", info.id);
+            continue;
+        };
+        for t in &f.targets {
+            for p in t.precisions.iter().chain(&t.graph_precisions) {
+                assert!(
+                    info.precisions.contains(p),
+                    "{} {:?}: {p} is not in the backend's list",
+                    f.id,
+                    t.api
+                );
+            }
+        }
+    }
+}
