@@ -40,7 +40,8 @@ fn device(id: &str, ram: Option<f64>, bandwidth: Option<f64>) -> Device {
 }
 
 fn model(name: &str) -> ModelSpec {
-    catalog::build(Catalog::load_with(None).unwrap().get(name).unwrap())
+    let catalog = Catalog::load_with(None).unwrap();
+    ModelSpec { name: name.to_owned(), ..catalog::build(catalog.get(name).unwrap()) }
 }
 
 fn decide(

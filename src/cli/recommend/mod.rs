@@ -60,7 +60,7 @@ fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult 
         .entries()
         .iter()
         .filter(|e| e.kind == kind)
-        .map(crate::catalog::build)
+        .map(setup::named)
         .collect();
     let Some(any) = specs.first() else {
         return Err(CliError::new(exit::NOTHING, "the catalogue has no model of that kind"));

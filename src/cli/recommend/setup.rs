@@ -147,7 +147,12 @@ fn model(args: &RecommendArgs, catalog: &Catalog) -> Result<Option<Model>, CliEr
         }
         _ => hub_source(entry),
     };
-    Ok(Some(Model { spec: catalog::build(entry), source, title: entry.title.clone() }))
+    Ok(Some(Model { spec: named(entry), source, title: entry.title.clone() }))
+}
+
+/// The shape under the catalogue's name: what commands and records call it.
+pub fn named(entry: &Entry) -> ModelSpec {
+    ModelSpec { name: entry.name.clone(), ..catalog::build(entry) }
 }
 
 fn from_file(path: &Path) -> Result<Model, CliError> {
@@ -156,11 +161,16 @@ fn from_file(path: &Path) -> Result<Model, CliError> {
     };
     let head = gguf::Gguf::open(path).map_err(error)?;
     let mut spec = gguf::to_spec(&head).map_err(error)?;
-    if spec.name.is_empty() {
-        spec.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    }
+    let mut title = std::mem::take(&mut spec.name);
+    // Records call a file by its stem, or by the catalogue's name where it was pulled.
+    spec.name = match catalog::resolve_model(&path.to_string_lossy()) {
+        Ok(known) => known.name,
+        Err(_) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    };
     spec.name.retain(|c| !c.is_control());
-    let title = spec.name.clone();
+    if title.is_empty() {
+        title.clone_from(&spec.name);
+    }
     Ok(Model { spec, source: ModelSource::File { path: PathBuf::from(path) }, title })
 }
 
