@@ -55,13 +55,8 @@ fn print(args: &RecommendArgs, output: &Output, setup: &Setup, r: &Recommendatio
 /// No model given: the best of the catalogue for this device.
 fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult {
     let kind = args.workload.map_or(ModelKind::Llm, Into::into);
-    let specs: Vec<_> = setup
-        .catalog
-        .entries()
-        .iter()
-        .filter(|e| e.kind == kind)
-        .map(setup::named)
-        .collect();
+    let specs: Vec<_> =
+        setup.catalog.entries().iter().filter(|e| e.kind == kind).map(setup::named).collect();
     let Some(any) = specs.first() else {
         return Err(CliError::new(exit::NOTHING, "the catalogue has no model of that kind"));
     };
