@@ -1,11 +1,15 @@
 //! One integration binary: a module an area.
 
 mod bad_input;
+mod ci_scripts;
 mod compare;
 mod faults;
+mod gate;
+mod history;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
 mod report_records;
+mod simulation;
 mod support;
 mod tidy;
