@@ -6,9 +6,15 @@ mod browser;
 mod compare;
 mod faults;
 mod probe;
+mod ci_scripts;
+mod compare;
+mod faults;
+mod gate;
+mod history;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
 mod report_records;
+mod simulation;
 mod support;
 mod tidy;
