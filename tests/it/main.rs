@@ -3,6 +3,7 @@
 mod bad_input;
 mod compare;
 mod faults;
+mod models;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
