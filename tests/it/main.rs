@@ -11,6 +11,7 @@ mod compare;
 mod faults;
 mod gate;
 mod history;
+mod models;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
