@@ -38,6 +38,7 @@ enum Command {
     Advise(super::advise::AdviseArgs),
     Predictor(super::predictor::Args),
     Report(super::report::Args),
+    Runtime(super::runtime::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -54,6 +55,7 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Advise(args) => super::advise::run(&args, output),
         Command::Predictor(args) => super::predictor::run(&args, output),
         Command::Report(args) => super::report::run(&args, output),
+        Command::Runtime(args) => super::runtime::run(&args, output),
     }
 }
 

@@ -21,6 +21,7 @@ mod recommend;
 mod report;
 mod sides;
 mod size;
+mod runtime;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

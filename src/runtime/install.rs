@@ -46,10 +46,9 @@ impl RuntimeError {
                 let names: Vec<_> = locks().iter().map(|l| l.name.as_str()).collect();
                 format!("known: {}", names.join(", "))
             }
-            RuntimeError::NoPlatform { name, .. } => format!(
-                "build it yourself and set {}",
-                super::installed::override_variable(name)
-            ),
+            RuntimeError::NoPlatform { name, .. } => {
+                format!("build it yourself and set {}", super::installed::override_variable(name))
+            }
             RuntimeError::NoFlavour { known, .. } => format!("known here: {known}"),
             RuntimeError::MustAccept { .. } => {
                 "read the licence, then add --accept-licence if you agree".into()
@@ -57,7 +56,9 @@ impl RuntimeError {
             RuntimeError::Fetch(e) => e.hint().into(),
             RuntimeError::Registry(e) => e.hint().into(),
             RuntimeError::Extract(_) => "run the command again to download it afresh".into(),
-            RuntimeError::Write { .. } => "choose a writable place with EDGE_ADVISOR_DATA_DIR".into(),
+            RuntimeError::Write { .. } => {
+                "choose a writable place with EDGE_ADVISOR_DATA_DIR".into()
+            }
             RuntimeError::Package(_) => {
                 "the lock file and the package disagree: please report it".into()
             }

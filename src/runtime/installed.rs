@@ -105,16 +105,17 @@ pub(super) fn sources(lock: &Lock, flavour: &str) -> Vec<String> {
 }
 
 /// Hashes every installed file again: the names of those that are missing or changed.
-pub fn check(installed: &Installed) -> Result<Vec<String>, String> {
-    let manifest = read_manifest(&installed.dir)?;
+pub fn check(dir: &Path) -> Result<Vec<String>, String> {
+    let manifest = read_manifest(dir)?;
     let differs = |path: &Path, wanted: &str| !sha256_file(path).is_ok_and(|h| h == wanted);
-    let changed = manifest.files.iter().filter(|f| differs(&installed.dir.join(&f.path), &f.sha256));
+    let changed = manifest.files.iter().filter(|f| differs(&dir.join(&f.path), &f.sha256));
     Ok(changed.map(|f| f.path.clone()).collect())
 }
 
 fn read_manifest(dir: &Path) -> Result<Manifest, String> {
     let path = dir.join(MANIFEST);
-    let text = std::fs::read(&path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))?;
+    let text =
+        std::fs::read(&path).map_err(|e| format!("cannot read `{}`: {e}", path.display()))?;
     serde_json::from_slice(&text).map_err(|e| format!("`{}` is damaged: {e}", path.display()))
 }
 

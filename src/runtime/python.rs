@@ -75,7 +75,10 @@ fn python_version(python: &Path) -> Option<(u32, u32)> {
     let code = "import sys; print('%d.%d' % sys.version_info[:2])";
     let output =
         Command::new(python).args(["-I", "-c", code]).stderr(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         .and_then(|text| parse_version(text.trim()))
 }
 
