@@ -1,0 +1,13 @@
+//! llama.cpp: the pinned prebuilt library, loaded at run time with bindings that match exactly that build.
+
+mod backend;
+mod check;
+mod ffi;
+mod imatrix;
+mod library;
+mod log;
+mod options;
+mod quantize;
+mod session;
+
+pub(crate) use backend::LlamaCpp;
