@@ -4,6 +4,7 @@
 //! harness in `worker` does, around the smallest call that returns when the device is done.
 
 mod fault;
+mod llama_cpp;
 mod null;
 mod registry;
 mod traits;

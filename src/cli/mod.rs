@@ -22,6 +22,7 @@ mod report;
 mod sides;
 mod size;
 mod runtime;
+mod size;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

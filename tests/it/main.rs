@@ -7,5 +7,7 @@ mod records;
 mod report;
 #[path = "../support/records.rs"]
 mod report_records;
+mod llama_cpp;
+mod runtime;
 mod support;
 mod tidy;

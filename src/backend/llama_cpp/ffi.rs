@@ -192,7 +192,6 @@ pub(super) const LOAD_PLAIN: c_int = 0;
 pub(super) const LOAD_MMAP: c_int = 1;
 
 /// `ggml_backend_dev_type`.
-pub(super) const DEVICE_CPU: c_int = 0;
 pub(super) const DEVICE_GPU: c_int = 1;
 pub(super) const DEVICE_IGPU: c_int = 2;
 
@@ -258,4 +257,19 @@ api! {
     ggml_backend_dev_type: fn(Device) -> c_int;
     ggml_backend_dev_backend_reg: fn(Device) -> Registry;
     ggml_backend_reg_name: fn(Registry) -> *const c_char;
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_without_the_functions_is_refused_by_the_first_missing_name() {
+        // SAFETY: the C library has no initialisers that matter, and no function of it is called.
+        let missing = unsafe {
+            let libc = libloading::Library::new("libc.so.6").unwrap();
+            Api::load(&libc).err()
+        };
+        assert_eq!(missing, Some("llama_version"));
+    }
 }

@@ -32,7 +32,8 @@ impl Imatrix {
                 .map_err(|e| BackendError::failed("a tensor's name", e))?;
             Ok((name, data.len()))
         };
-        let names: Vec<(CString, usize)> = self.0.iter().map(entry).collect::<Result<_, BackendError>>()?;
+        let names: Vec<(CString, usize)> =
+            self.0.iter().map(entry).collect::<Result<_, BackendError>>()?;
         Ok(names.into_iter().zip(self.0.values()).map(|((n, _), d)| (n, d.as_slice())).collect())
     }
 }
@@ -74,7 +75,8 @@ fn compute(
     let tokens = tokenize(llama, model.pointer, text)?;
     let chunks: Vec<&[i32]> = tokens.chunks_exact(CHUNK).take(MAX_CHUNKS).collect();
     if chunks.is_empty() {
-        let text = format!("the text has {} tokens, an importance matrix needs {CHUNK}", tokens.len());
+        let text =
+            format!("the text has {} tokens, an importance matrix needs {CHUNK}", tokens.len());
         return Err(BackendError::Unsupported(text));
     }
     let mut sums = Sums::default();
@@ -119,7 +121,15 @@ fn tokenize(llama: &Llama, model: ffi::Model, text: &[u8]) -> Result<Vec<i32>, B
     let count = unsafe {
         let vocabulary = (llama.api.llama_model_get_vocab)(model);
         let (start, room) = (text.as_ptr().cast(), tokens.len() as i32);
-        (llama.api.llama_tokenize)(vocabulary, start, length, tokens.as_mut_ptr(), room, true, false)
+        (llama.api.llama_tokenize)(
+            vocabulary,
+            start,
+            length,
+            tokens.as_mut_ptr(),
+            room,
+            true,
+            false,
+        )
     };
     let count = usize::try_from(count)
         .map_err(|_| BackendError::Failed("the library cannot tokenize the text".into()))?;

@@ -101,7 +101,8 @@ fn file_of(dir: &Path, stem: &str) -> Result<PathBuf, String> {
 unsafe fn open_global(path: &Path) -> Result<Library, libloading::Error> {
     use libloading::os::unix;
     // SAFETY: the caller vouches for the file.
-    unsafe { unix::Library::open(Some(path), unix::RTLD_NOW | unix::RTLD_GLOBAL) }.map(Library::from)
+    unsafe { unix::Library::open(Some(path), unix::RTLD_NOW | unix::RTLD_GLOBAL) }
+        .map(Library::from)
 }
 
 #[cfg(not(unix))]

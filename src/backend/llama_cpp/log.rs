@@ -41,15 +41,14 @@ impl Log {
         }
         for piece in text.split_inclusive('\n') {
             let content = piece.trim_end_matches('\n');
+            let full = self.lines.len() >= MAX_LINES;
             match self.lines.last_mut() {
                 Some((l, line)) if self.open && *l == level => {
                     let room = MAX_LINE.saturating_sub(line.len());
                     line.extend(content.chars().take(room));
                 }
-                _ if self.lines.len() < MAX_LINES => {
-                    self.lines.push((level, content.chars().take(MAX_LINE).collect()));
-                }
-                _ => {}
+                _ if full => {}
+                _ => self.lines.push((level, content.chars().take(MAX_LINE).collect())),
             }
             self.open = !piece.ends_with('\n');
         }

@@ -12,9 +12,9 @@ use super::imatrix::{self, Imatrix};
 use super::library::{BUILD, c_path, library};
 use super::log;
 use crate::backend::{BackendError, PrepareRequest};
-use crate::convert::source_sha256;
 use crate::formats::gguf::{Gguf, TensorInfo, Value};
 use crate::model::{Precision, TypeCount, Variant};
+use crate::runtime::{sha256_bytes, sha256_file};
 
 /// `llama_ftype` by precision, widest first: what can be made and run.
 const FILE_TYPES: &[(Precision, c_int)] = &[
@@ -87,9 +87,7 @@ pub(super) fn prepare(mut request: PrepareRequest<'_>) -> Result<Variant, Backen
     let source = checked(request.source)?;
     let file_type = file_type(precision, &source)?;
     (request.progress)(0.0, "hashing the source");
-    let parts: Vec<PathBuf> = source.parts.iter().map(|p| p.path.clone()).collect();
-    let sha256 = source_sha256(&parts, request.cache)
-        .map_err(|e| BackendError::failed("cannot hash the source", e))?;
+    let sha256 = source_sha256(&source)?;
     if source.get("general.file_type").and_then(Value::as_u64) == Some(file_type as u64) {
         let made = Made { path: request.source, made_by: "source", fallbacks: Vec::new() };
         return Ok(describe(&request, &source, &source, made, sha256));
@@ -147,7 +145,8 @@ fn quantize(
     let entries = imatrix.map(Imatrix::entries).transpose()?;
     let start = log::mark();
     let run = || {
-        let names: Vec<(&CString, &[f32])> = entries.iter().flatten().map(|(n, d)| (n, *d)).collect();
+        let names: Vec<(&CString, &[f32])> =
+            entries.iter().flatten().map(|(n, d)| (n, *d)).collect();
         let mut table: Vec<ffi::ImatrixData> = names
             .iter()
             .map(|(n, d)| ffi::ImatrixData { name: n.as_ptr(), data: d.as_ptr(), size: d.len() })
@@ -213,6 +212,20 @@ fn upper(name: &str) -> String {
     name.trim().to_uppercase()
 }
 
+fn source_sha256(source: &Gguf) -> Result<String, BackendError> {
+    let hash = |part: &crate::formats::gguf::Part| sha256_file(&part.path);
+    let each: Vec<String> = source
+        .parts
+        .iter()
+        .map(hash)
+        .collect::<Result<_, _>>()
+        .map_err(|e| BackendError::failed("cannot hash the source", e))?;
+    Ok(match each.as_slice() {
+        [one] => one.clone(),
+        parts => sha256_bytes(parts.join("\n").as_bytes()),
+    })
+}
+
 struct Made<'a> {
     path: &'a Path,
     made_by: &'a str,
@@ -269,8 +282,11 @@ fn remembered(path: &Path, request: &PrepareRequest<'_>) -> Option<Variant> {
     let text = fs::read(note_of(path)).ok()?;
     let known: Variant = serde_json::from_slice(&text).ok()?;
     let size = fs::metadata(path).ok()?.len();
-    (known.precision == request.precision && known.size_bytes == size)
-        .then(|| Variant { model: request.model.to_owned(), path: path.to_owned(), ..known })
+    (known.precision == request.precision && known.size_bytes == size).then(|| Variant {
+        model: request.model.to_owned(),
+        path: path.to_owned(),
+        ..known
+    })
 }
 
 /// Best effort: without the note the variant is made again.

@@ -258,9 +258,7 @@ pub(super) fn load_model(
     let pointer = unsafe {
         match pointers.as_mut_slice() {
             [one] => (llama.api.llama_model_load_from_file)(*one, params),
-            many => {
-                (llama.api.llama_model_load_from_splits)(many.as_mut_ptr(), many.len(), params)
-            }
+            many => (llama.api.llama_model_load_from_splits)(many.as_mut_ptr(), many.len(), params),
         }
     };
     if pointer.is_null() {
@@ -269,7 +267,8 @@ pub(super) fn load_model(
     let model = Model { llama, pointer };
     // SAFETY: a live model.
     let generates = unsafe {
-        (llama.api.llama_model_has_decoder)(pointer) && !(llama.api.llama_model_has_encoder)(pointer)
+        (llama.api.llama_model_has_decoder)(pointer)
+            && !(llama.api.llama_model_has_encoder)(pointer)
     };
     if !generates {
         let architecture = gguf.architecture();
