@@ -13,4 +13,5 @@ pub use registry::{all, find};
 pub use traits::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, Claim, GraphSession,
     OpenRequest, PrepareRequest, Session, TextSession,
+    ToolSession,
 };

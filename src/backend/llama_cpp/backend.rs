@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::library::{BUILD, NAME, library, pinned};
 use super::quantize::{self, PRECISIONS};
 use super::session::LlamaSession;
+use super::tool::{BenchTool, find_program};
 use crate::backend::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, Claim, OpenRequest,
     PrepareRequest, Session,
@@ -28,12 +29,25 @@ static INFO: BackendInfo = BackendInfo {
     listed: true,
 };
 
+/// The directory of a build of the user's own, which is driven and not loaded.
+fn own_build() -> Option<PathBuf> {
+    runtime::find(NAME).filter(|i| !i.pinned).map(|i| i.dir)
+}
+
 impl Backend for LlamaCpp {
     fn info(&self) -> &'static BackendInfo {
         &INFO
     }
 
     fn availability(&self) -> Availability {
+        if let Some(dir) = own_build() {
+            return match find_program(&dir, "llama-bench") {
+                Some(_) => Availability::Ready { version: "own build".to_owned() },
+                None => Availability::Unsupported {
+                    reason: format!("`{}` holds no llama-bench", dir.display()),
+                },
+            };
+        }
         if runtime::find(NAME).is_none() {
             return match runtime::plan(NAME, None) {
                 Ok(_) => Availability::NotInstalled { hint: INFO.install.to_owned() },
@@ -60,7 +74,10 @@ impl Backend for LlamaCpp {
     }
 
     fn open(&self, request: &OpenRequest) -> Result<Session, BackendError> {
-        Ok(Session::Text(Box::new(LlamaSession::open(request)?)))
+        Ok(match own_build() {
+            Some(dir) => Session::Tool(Box::new(BenchTool::open(&dir, request)?)),
+            None => Session::Text(Box::new(LlamaSession::open(request)?)),
+        })
     }
 
     fn library(&self) -> Option<PathBuf> {

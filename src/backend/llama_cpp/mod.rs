@@ -1,4 +1,5 @@
-//! llama.cpp: the pinned prebuilt library, loaded at run time with bindings that match exactly that build.
+//! llama.cpp: the pinned prebuilt library, loaded at run time with bindings that match exactly that build; or
+//! the user's own build through its programs.
 
 mod backend;
 mod check;
@@ -9,5 +10,6 @@ mod log;
 mod options;
 mod quantize;
 mod session;
+mod tool;
 
 pub(crate) use backend::LlamaCpp;
