@@ -42,7 +42,10 @@ fn main() {
         }
         // The first round warms both up.
         if let ([Some(a), Some(b)], true) = (both, round > 0) {
-            println!("round {round}: ours {:.1}/{:.1}, llama-bench {:.1}/{:.1}", a.0, a.1, b.0, b.1);
+            println!(
+                "round {round}: ours {:.1}/{:.1}, llama-bench {:.1}/{:.1}",
+                a.0, a.1, b.0, b.1
+            );
             ours.push(a);
             theirs.push(b);
         }
@@ -55,7 +58,11 @@ fn main() {
         };
         median(&ours) / median(&theirs)
     };
-    println!("ours / llama-bench: pp{PROMPT} {:.3}, tg{DECODE} {:.3}", ratio(|v| v.0), ratio(|v| v.1));
+    println!(
+        "ours / llama-bench: pp{PROMPT} {:.3}, tg{DECODE} {:.3}",
+        ratio(|v| v.0),
+        ratio(|v| v.1)
+    );
 }
 
 fn path(name: &str) -> Option<PathBuf> {

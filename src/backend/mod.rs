@@ -12,6 +12,5 @@ mod traits;
 pub use registry::{all, find};
 pub use traits::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, Claim, GraphSession,
-    OpenRequest, PrepareRequest, Session, TextSession,
-    ToolSession,
+    OpenRequest, PrepareRequest, Session, TextSession, ToolSession,
 };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::library::{BUILD, NAME, library, pinned};
+use super::library::{BUILD, NAME, library, own_build, pinned};
 use super::quantize::{self, PRECISIONS};
 use super::session::LlamaSession;
 use super::tool::{BenchTool, find_program};
@@ -28,11 +28,6 @@ static INFO: BackendInfo = BackendInfo {
     install: "edge-advisor runtime install llama.cpp",
     listed: true,
 };
-
-/// The directory of a build of the user's own, which is driven and not loaded.
-fn own_build() -> Option<PathBuf> {
-    runtime::find(NAME).filter(|i| !i.pinned).map(|i| i.dir)
-}
 
 impl Backend for LlamaCpp {
     fn info(&self) -> &'static BackendInfo {

@@ -36,6 +36,11 @@ pub(super) fn library() -> Result<&'static Llama, BackendError> {
     loaded.as_ref().map_err(|e| BackendError::Failed(e.clone()))
 }
 
+/// The directory of a build of the user's own, which is driven through its programs and not loaded.
+pub(super) fn own_build() -> Option<PathBuf> {
+    runtime::find(NAME).filter(|i| !i.pinned).map(|i| i.dir)
+}
+
 /// The installed package, if it is the one that the bindings match.
 pub(super) fn pinned() -> Result<Installed, BackendError> {
     let hint = || format!("edge-advisor runtime install {NAME}");

@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::check::checked;
 use super::ffi;
 use super::imatrix::{self, Imatrix};
-use super::library::{BUILD, c_path, library};
+use super::library::{BUILD, c_path, library, own_build};
 use super::log;
+use super::tool;
 use crate::backend::{BackendError, PrepareRequest};
 use crate::formats::gguf::{Gguf, TensorInfo, Value};
 use crate::model::{Precision, TypeCount, Variant};
@@ -92,10 +93,17 @@ pub(super) fn prepare(mut request: PrepareRequest<'_>) -> Result<Variant, Backen
         let made = Made { path: request.source, made_by: "source", fallbacks: Vec::new() };
         return Ok(describe(&request, &source, &source, made, sha256));
     }
-    let dir = request.cache.join(&sha256).join(format!("llama.cpp-{BUILD}"));
+    let maker = Maker::here()?;
+    let dir = request.cache.join(&sha256).join(&maker.tag);
     fs::create_dir_all(&dir).map_err(|e| BackendError::failed("cannot make the cache", e))?;
     let (name, imatrix) = match WANT_IMATRIX.contains(&precision) {
         false => (precision.to_string(), None),
+        true if maker.program.is_some() => {
+            let text = format!(
+                "{precision} needs an importance matrix, made by the installed library only"
+            );
+            return Err(BackendError::Unsupported(text));
+        }
         true => {
             let (tag, matrix) = imatrix::find_or_make(&mut request, &source, &dir)?;
             (format!("{precision}-{tag}"), Some(matrix))
@@ -105,16 +113,47 @@ pub(super) fn prepare(mut request: PrepareRequest<'_>) -> Result<Variant, Backen
     if let Some(known) = remembered(&path, &request) {
         return Ok(known);
     }
-    let fallbacks = quantize(&mut request, &source, file_type, &path, imatrix.as_ref())?;
+    let temporary = path.with_extension(format!("part-{}", std::process::id()));
+    let lines = match &maker.program {
+        Some(program) => {
+            let name = if precision == Precision::Mxfp4 { "MXFP4_MOE" } else { precision.name() };
+            tool::quantize(program, &source.parts[0].path, &temporary, name)
+        }
+        None => quantize(&mut request, &source, file_type, &temporary, imatrix.as_ref()),
+    };
+    let lines = lines.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    fs::rename(&temporary, &path)
+        .map_err(|e| BackendError::failed("cannot keep the variant", e))?;
     let target = checked(&path)?;
     let made_by = match imatrix {
-        None => format!("llama.cpp {BUILD}"),
-        Some(_) => format!("llama.cpp {BUILD}, importance matrix"),
+        None => maker.tag,
+        Some(_) => format!("{}, importance matrix", maker.tag),
     };
-    let made = Made { path: &path, made_by: &made_by, fallbacks };
+    let made = Made { path: &path, made_by: &made_by, fallbacks: fallbacks(&lines) };
     let variant = describe(&request, &source, &target, made, sha256);
     remember(&path, &variant);
     Ok(variant)
+}
+
+/// What makes the variants: the installed library, or the `llama-quantize` of the user's own build.
+struct Maker {
+    /// Part of the cache path: another version makes its own.
+    tag: String,
+    program: Option<PathBuf>,
+}
+
+impl Maker {
+    fn here() -> Result<Self, BackendError> {
+        let Some(dir) = own_build() else {
+            return Ok(Self { tag: format!("llama.cpp-{BUILD}"), program: None });
+        };
+        let program = tool::find_program(&dir, "llama-quantize").ok_or_else(|| {
+            BackendError::Unsupported(format!("`{}` holds no llama-quantize", dir.display()))
+        })?;
+        let hash = sha256_file(&program)
+            .map_err(|e| BackendError::failed("cannot read llama-quantize", e))?;
+        Ok(Self { tag: format!("llama-quantize-{}", &hash[..12]), program: Some(program) })
+    }
 }
 
 fn file_type(precision: Precision, source: &Gguf) -> Result<c_int, BackendError> {
@@ -130,18 +169,17 @@ fn file_type(precision: Precision, source: &Gguf) -> Result<c_int, BackendError>
     Ok(known.1)
 }
 
-/// Runs the library on a thread of its own, so that progress can be told; returns the fallbacks.
+/// Runs the library on a thread of its own, so that progress can be told; returns its log.
 fn quantize(
     request: &mut PrepareRequest<'_>,
     source: &Gguf,
     file_type: c_int,
-    path: &Path,
+    target: &Path,
     imatrix: Option<&Imatrix>,
 ) -> Result<Vec<String>, BackendError> {
     let llama = library()?;
-    let temporary = path.with_extension(format!("part-{}", std::process::id()));
     let input = c_path(&source.parts[0].path)?;
-    let output = c_path(&temporary)?;
+    let output = c_path(target)?;
     let entries = imatrix.map(Imatrix::entries).transpose()?;
     let start = log::mark();
     let run = || {
@@ -172,14 +210,10 @@ fn quantize(
         }
         worker.join()
     });
-    let lines = log::since(start);
     if !matches!(status, Ok(0)) {
-        let _ = fs::remove_file(&temporary);
-        let cause = log::cause(start);
-        return Err(BackendError::Failed(format!("cannot quantize: {cause}")));
+        return Err(BackendError::Failed(format!("cannot quantize: {}", log::cause(start))));
     }
-    fs::rename(&temporary, path).map_err(|e| BackendError::failed("cannot keep the variant", e))?;
-    Ok(fallbacks(&lines))
+    Ok(log::since(start))
 }
 
 /// `[  12/ 272] blk.0.attn_q.weight - ...` of the last such line.

@@ -38,7 +38,9 @@ impl BenchTool {
             BackendError::Unsupported(format!("`{}` holds no llama-bench", dir.display()))
         })?;
         let Workload::Generate { prompt, decode, depth } = request.workload else {
-            return Err(BackendError::Unsupported("llama-bench runs generate workloads only".into()));
+            return Err(BackendError::Unsupported(
+                "llama-bench runs generate workloads only".into(),
+            ));
         };
         checked(&request.variant.path)?;
         let options = Options::parse(&request.options)?;
@@ -101,8 +103,8 @@ impl ToolSession for BenchTool {
     ) -> Result<(), BackendError> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).args(["-r", &repetitions.max(1).to_string(), "-o", "json"]);
-        let (text, peak) = watch(&mut command)?;
-        let rows = parse(&text)?;
+        let ended = watch(&mut command)?;
+        let rows = parse(&ended.out)?;
         for (metric, wanted) in
             [(Metric::PrefillTokS, (self.prompt, 0)), (Metric::DecodeTokS, (0, self.decode))]
         {
@@ -115,16 +117,30 @@ impl ToolSession for BenchTool {
             row.rates.iter().for_each(|rate| sink(metric, *rate));
             self.facts.version.clone_from(&row.build);
         }
-        if let Some(bytes) = peak {
+        if let Some(bytes) = ended.peak {
             sink(Metric::PeakRssBytes, bytes as f64);
         }
         if rows.iter().any(|r| r.summary_only) {
             let text = "this llama-bench reports averages only, not each repetition";
             let hint = "a build after January 2024 reports every sample";
-            self.facts.findings = vec![Finding::note(FindingKind::TooFewSamples, text).with_hint(hint)];
+            self.facts.findings =
+                vec![Finding::note(FindingKind::TooFewSamples, text).with_hint(hint)];
         }
         Ok(())
     }
+}
+
+/// Makes a variant with the build's own `llama-quantize`; returns the lines it wrote.
+pub(super) fn quantize(
+    program: &Path,
+    source: &Path,
+    target: &Path,
+    file_type: &str,
+) -> Result<Vec<String>, BackendError> {
+    let mut command = Command::new(program);
+    command.arg("--allow-requantize").arg(source).arg(target).arg(file_type);
+    let ended = watch(&mut command)?;
+    Ok(ended.out.lines().chain(ended.err.lines()).map(str::to_owned).collect())
 }
 
 /// One line of llama-bench's table.
@@ -179,8 +195,14 @@ fn too_old(why: &str) -> BackendError {
     ))
 }
 
-/// Runs to the end and returns stdout with the program's peak memory.
-fn watch(command: &mut Command) -> Result<(String, Option<u64>), BackendError> {
+/// What a program that ended well wrote, and its peak memory.
+struct Ended {
+    out: String,
+    err: String,
+    peak: Option<u64>,
+}
+
+fn watch(command: &mut Command) -> Result<Ended, BackendError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: std::io::Error| BackendError::failed(&format!("cannot run `{name}`"), e);
     end_with_us(command);
@@ -202,7 +224,7 @@ fn watch(command: &mut Command) -> Result<(String, Option<u64>), BackendError> {
     };
     let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     if status.success() {
-        return Ok((out, peak));
+        return Ok(Ended { out, err, peak });
     }
     let lines: Vec<&str> = err.lines().filter(|l| !l.trim().is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(3)..].join("; ");
@@ -219,9 +241,7 @@ fn output_of(command: &mut Command) -> Result<String, BackendError> {
     Ok(String::from_utf8_lossy(&both).into_owned())
 }
 
-fn read_on_thread(
-    pipe: Option<impl Read + Send + 'static>,
-) -> std::thread::JoinHandle<String> {
+fn read_on_thread(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(pipe) = pipe {
