@@ -19,9 +19,9 @@ mod profiles;
 mod progress;
 mod recommend;
 mod report;
+mod runtime;
 mod sides;
 mod size;
-mod runtime;
 mod size;
 
 pub use commands::{command, main};

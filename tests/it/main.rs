@@ -3,11 +3,11 @@
 mod bad_input;
 mod compare;
 mod faults;
+mod llama_cpp;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
 mod report_records;
-mod llama_cpp;
 mod runtime;
 mod support;
 mod tidy;
