@@ -22,7 +22,6 @@ mod report;
 mod runtime;
 mod sides;
 mod size;
-mod size;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};
