@@ -4,7 +4,6 @@ mod bad_input;
 mod compare;
 mod faults;
 mod llama_cpp;
-mod llama_cpp;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
