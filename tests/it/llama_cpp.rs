@@ -1,6 +1,7 @@
 //! llama.cpp on a real model: the pinned library, its variants, and what it must never be given.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
@@ -10,12 +11,20 @@ use edge_advisor::{dirs, runtime};
 
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// The backend and the real model, or `None` with a note where they are not installed.
-fn installed() -> Option<(&'static dyn Backend, PathBuf)> {
+/// The library's log is the process's: sessions of tests side by side would read each other's sizes.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+type Installed = (&'static dyn Backend, PathBuf, MutexGuard<'static, ()>);
+
+/// The backend, the real model and the right to use them, or `None` with a note where they are not installed.
+fn installed() -> Option<Installed> {
     let backend = backend::find("llama.cpp").expect("registered");
     let model = find(&dirs::data(), 5);
     match model {
-        Some(model) if backend.availability().is_ready() => Some((backend, model)),
+        Some(model) if backend.availability().is_ready() => {
+            let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            Some((backend, model, turn))
+        }
         model => {
             let why = format!(
                 "llama.cpp: {:?}, model: {model:?}; tests/run installs both",
@@ -118,7 +127,7 @@ const TOKENS: &[u32] = &[
 
 #[test]
 fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let mut s = open(backend, &request(as_it_is(&model), 64, &[])).unwrap();
     assert_eq!(s.vocabulary(), 49152);
     let rows = all_logits(s.as_mut(), TOKENS);
@@ -147,7 +156,7 @@ fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
 
 #[test]
 fn a_batch_smaller_than_the_prompt_gives_the_same_answer() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let whole = open(backend, &request(as_it_is(&model), 64, &[])).unwrap().prefill(TOKENS);
     let options = [("batch", "8"), ("ubatch", "4")];
     let parts = open(backend, &request(as_it_is(&model), 64, &options)).unwrap().prefill(TOKENS);
@@ -156,7 +165,7 @@ fn a_batch_smaller_than_the_prompt_gives_the_same_answer() {
 
 #[test]
 fn a_quantized_cache_takes_less_and_unknown_options_are_refused() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let kv = |options: &[(&str, &str)]| {
         let s = open(backend, &request(as_it_is(&model), 512, options)).unwrap();
         s.facts().kv_cache_bytes.unwrap()
@@ -170,7 +179,7 @@ fn a_quantized_cache_takes_less_and_unknown_options_are_refused() {
 
 #[test]
 fn tokens_beyond_the_context_or_the_vocabulary_are_errors() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let mut s = open(backend, &request(as_it_is(&model), 256, &[])).unwrap();
     assert!(s.prefill(&[1; 300]).is_err());
     assert!(s.decode(60_000).is_err());
@@ -180,7 +189,7 @@ fn tokens_beyond_the_context_or_the_vocabulary_are_errors() {
 
 #[test]
 fn variants_are_made_once_and_report_types_and_fallbacks() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let source = make(backend, &model, Precision::Q4_1, None).unwrap();
     assert_eq!((source.made_by.as_str(), &source.path), ("source", &model));
     let q4 = make(backend, &model, Precision::Q4_K_M, None).unwrap();
@@ -198,7 +207,7 @@ fn variants_are_made_once_and_report_types_and_fallbacks() {
 
 #[test]
 fn types_that_need_an_importance_matrix_get_one_from_a_text() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let e = make(backend, &model, Precision::IQ2_XS, None).unwrap_err();
     assert!(e.to_string().contains("importance matrix"), "{e}");
     let dir = tempfile::tempdir().unwrap();
@@ -217,14 +226,14 @@ fn types_that_need_an_importance_matrix_get_one_from_a_text() {
 
 #[test]
 fn mxfp4_of_a_dense_model_is_refused_rather_than_mislabelled() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let e = make(backend, &model, Precision::Mxfp4, None).unwrap_err();
     assert!(matches!(e, BackendError::Unsupported(_)) && e.to_string().contains("experts"), "{e}");
 }
 
 #[test]
 fn the_embedded_engine_and_llama_cpp_agree_on_one_file() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let Some(candle) = backend::find("candle") else { return };
     let f16 = make(backend, &model, Precision::F16, None).unwrap();
     let mut a = open(backend, &request(f16.clone(), 64, &[])).unwrap();
@@ -252,7 +261,7 @@ fn patched(model: &Path, dir: &Path, key: &str, value: u32) -> PathBuf {
 
 #[test]
 fn hostile_files_are_refused_before_the_library_can_abort() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let dir = tempfile::tempdir().unwrap();
     let refused = |path: &Path| {
         let e = open(backend, &request(as_it_is(path), 64, &[])).err().unwrap();
@@ -272,7 +281,7 @@ fn hostile_files_are_refused_before_the_library_can_abort() {
 
 #[test]
 fn a_context_beyond_the_memory_is_refused_with_a_hint() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let e = open(backend, &request(as_it_is(&model), 2_000_000_000, &[])).err().unwrap();
     assert!(matches!(e, BackendError::OutOfMemory(_)), "{e}");
     assert!(e.to_string().contains("hint:"), "{e}");
@@ -280,7 +289,7 @@ fn a_context_beyond_the_memory_is_refused_with_a_hint() {
 
 #[test]
 fn a_device_that_is_not_there_is_refused_with_those_that_are() {
-    let Some((backend, model)) = installed() else { return };
+    let Some((backend, model, _turn)) = installed() else { return };
     let devices = backend.devices().unwrap();
     let cpu = devices.iter().find(|d| d.id == "cpu").expect("a CPU");
     assert!(cpu.memory_total_bytes.is_some_and(|b| b > 1 << 28), "{cpu:?}");
