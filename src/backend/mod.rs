@@ -5,6 +5,7 @@
 
 pub mod candle;
 mod fault;
+mod llama_cpp;
 mod null;
 mod registry;
 mod traits;
@@ -12,5 +13,5 @@ mod traits;
 pub use registry::{all, find};
 pub use traits::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, Claim, GraphSession,
-    OpenRequest, PrepareRequest, Session, TextSession,
+    OpenRequest, PrepareRequest, Session, TextSession, ToolSession,
 };

@@ -1,11 +1,11 @@
 //! Every backend, one line each.
 
 use super::traits::Backend;
-use super::{candle, fault, null};
+use super::{candle, fault, llama_cpp, null};
 
 /// All backends, in the order tables show them.
 pub fn all() -> &'static [&'static dyn Backend] {
-    &[&candle::Candle, &null::Null, &fault::Fault]
+    &[&candle::Candle, &llama_cpp::LlamaCpp, &null::Null, &fault::Fault]
 }
 
 /// The backend with that id.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ModelKind, Precision, ProcessorKind, Variant, Workload};
+use crate::model::{Metric, ModelKind, Precision, ProcessorKind, Variant, Workload};
 use crate::record::SessionFacts;
 
 /// The field's claim about a framework, shown beside what was measured.
@@ -145,6 +145,7 @@ pub trait Backend: Send + Sync {
 pub enum Session {
     Text(Box<dyn TextSession>),
     Graph(Box<dyn GraphSession>),
+    Tool(Box<dyn ToolSession>),
 }
 
 /// Autoregressive text generation over token ids. Every call returns when the device is done.
@@ -182,4 +183,18 @@ pub trait GraphSession {
 
     /// The last run's first floating-point output, flattened.
     fn output(&self) -> Result<Vec<f32>, BackendError>;
+}
+
+/// A framework's own benchmark program, for a build that cannot be loaded as a library. It times itself, so its
+/// facts say path `tool`.
+pub trait ToolSession {
+    /// Version and findings are complete after [`ToolSession::run`].
+    fn facts(&self) -> SessionFacts;
+
+    /// Runs the workload `repetitions` times and hands over each value it reports.
+    fn run(
+        &mut self,
+        repetitions: u32,
+        sink: &mut dyn FnMut(Metric, f64),
+    ) -> Result<(), BackendError>;
 }

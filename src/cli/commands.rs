@@ -40,6 +40,7 @@ enum Command {
     Predictor(super::predictor::Args),
     Report(super::report::Args),
     Calibrate(super::calibrate::Args),
+    Runtime(super::runtime::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -58,6 +59,7 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Predictor(args) => super::predictor::run(&args, output),
         Command::Report(args) => super::report::run(&args, output),
         Command::Calibrate(args) => super::calibrate::run(&args, output),
+        Command::Runtime(args) => super::runtime::run(&args, output),
     }
 }
 

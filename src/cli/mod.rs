@@ -21,6 +21,7 @@ mod profiles;
 mod progress;
 mod recommend;
 mod report;
+mod runtime;
 mod sides;
 mod size;
 

@@ -27,6 +27,13 @@ pub(crate) fn measure(
     let session = backend.open(&request.open)?;
     sample(events, Metric::LoadNs, nanoseconds(start.elapsed()), false);
     match session {
+        Session::Tool(mut s) => {
+            events.send(&Event::Phase { phase: Phase::Measure });
+            let repetitions = request.protocol.samples_min.clamp(1, 20);
+            s.run(repetitions, &mut |metric, value| sample(events, metric, value, false))?;
+            events.send(&Event::Facts { facts: Box::new(s.facts()) });
+            Ok(())
+        }
         Session::Text(mut s) => {
             text(s.as_mut(), request, events)?;
             finish(events, &s.facts());

@@ -3,19 +3,19 @@
 mod advise;
 mod bad_input;
 mod browser;
-mod compare;
-mod faults;
-mod probe;
 mod ci_scripts;
 mod compare;
 mod faults;
 mod gate;
 mod history;
+mod llama_cpp;
 mod models;
+mod probe;
 mod records;
 mod report;
-#[path = "../support/records.rs"]
-mod report_records;
+mod runtime;
 mod simulation;
 mod support;
 mod tidy;
+#[path = "../support/records.rs"]
+mod report_records;

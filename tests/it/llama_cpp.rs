@@ -1,0 +1,306 @@
+//! llama.cpp on a real model: the pinned library, its variants, and what it must never be given.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use edge_advisor::backend::{
+    self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
+};
+use edge_advisor::model::{Precision, Variant, Workload};
+use edge_advisor::{dirs, runtime};
+
+const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// The library's log is the process's: sessions of tests side by side would read each other's sizes.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+type Installed = (&'static dyn Backend, PathBuf, MutexGuard<'static, ()>);
+
+/// The backend, the real model and the right to use them, or `None` with a note where they are not installed.
+fn installed() -> Option<Installed> {
+    let backend = backend::find("llama.cpp").expect("registered");
+    let model = find(&dirs::data(), 5);
+    match model {
+        Some(model) if backend.availability().is_ready() => {
+            let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            Some((backend, model, turn))
+        }
+        model => {
+            let why = format!(
+                "llama.cpp: {:?}, model: {model:?}; tests/run installs both",
+                backend.availability()
+            );
+            assert!(std::env::var("CI").is_err(), "{why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+fn find(dir: &Path, depth: u32) -> Option<PathBuf> {
+    let entries: Vec<PathBuf> =
+        std::fs::read_dir(dir).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
+    let here = entries.iter().find(|p| p.file_name().is_some_and(|n| n == MODEL)).cloned();
+    here.or_else(|| {
+        let deeper = entries.iter().filter(|p| depth > 0 && p.is_dir());
+        deeper.into_iter().find_map(|p| find(p, depth - 1))
+    })
+}
+
+fn make(
+    backend: &dyn Backend,
+    source: &Path,
+    precision: Precision,
+    corpus: Option<&Path>,
+) -> Result<Variant, BackendError> {
+    backend.prepare(PrepareRequest {
+        model: "smollm2-135m",
+        source,
+        precision,
+        cache: &dirs::cache().join("variants"),
+        corpus,
+        progress: &mut |_, _| (),
+    })
+}
+
+fn request(variant: Variant, context: u32, options: &[(&str, &str)]) -> OpenRequest {
+    OpenRequest {
+        variant,
+        device: "cpu".into(),
+        threads: 2,
+        workload: Workload::Generate { prompt: 32, decode: 8, depth: 0 },
+        context,
+        options: options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+    }
+}
+
+fn open(backend: &dyn Backend, r: &OpenRequest) -> Result<Box<dyn TextSession>, BackendError> {
+    match backend.open(r)? {
+        Session::Text(session) => Ok(session),
+        _ => panic!("a text session"),
+    }
+}
+
+fn as_it_is(path: &Path) -> Variant {
+    Variant {
+        model: "m".into(),
+        precision: Precision::Q4_1,
+        path: path.to_owned(),
+        size_bytes: 0,
+        bits_per_weight: 0.0,
+        types: vec![],
+        made_by: "source".into(),
+        source_sha256: String::new(),
+        source_type: String::new(),
+        fallbacks: vec![],
+    }
+}
+
+/// Logits of every position.
+fn all_logits(session: &mut dyn TextSession, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let mut rows = Vec::new();
+    session.reset().unwrap();
+    session
+        .logits(tokens, &mut |i, row| {
+            assert_eq!(i, rows.len());
+            rows.push(row.to_vec());
+        })
+        .unwrap();
+    rows
+}
+
+fn best(row: &[f32]) -> u32 {
+    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
+}
+
+fn probabilities(row: &[f32]) -> Vec<f64> {
+    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - top).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|p| p / sum).collect()
+}
+
+const TOKENS: &[u32] = &[
+    504, 2365, 282, 260, 905, 3575, 314, 260, 3265, 28, 527, 260, 1343, 282, 260, 6413, 28, 284,
+    260, 2988, 282, 260, 905, 314, 1135, 260, 2365, 30, 378, 3575, 314, 253,
+];
+
+#[test]
+fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let mut s = open(backend, &request(as_it_is(&model), 64, &[])).unwrap();
+    assert_eq!(s.vocabulary(), 49152);
+    let rows = all_logits(s.as_mut(), TOKENS);
+    assert_eq!(rows.len(), TOKENS.len());
+    assert!(rows.iter().flatten().all(|x| x.is_finite()));
+    let greedy = |s: &mut dyn TextSession| {
+        s.reset().unwrap();
+        let mut tokens = vec![s.prefill(TOKENS).unwrap()];
+        for _ in 0..7 {
+            tokens.push(s.decode(*tokens.last().unwrap()).unwrap());
+        }
+        tokens
+    };
+    let first = greedy(s.as_mut());
+    assert_eq!(first[0], best(&rows[TOKENS.len() - 1]));
+    assert_eq!(first, greedy(s.as_mut()));
+    let facts = s.facts();
+    assert_eq!(facts.path, "library");
+    assert!(facts.version.contains("b11434"), "{}", facts.version);
+    // 30 layers x 64 positions (padded to 256) x 2 x 192 values of 2 bytes.
+    assert!(facts.kv_cache_bytes.is_some_and(|b| (1 << 20..64 << 20).contains(&b)), "{facts:?}");
+    assert!(facts.weight_bytes.is_some_and(|b| b > 90 << 20), "{facts:?}");
+    assert!(facts.compute_buffer_bytes.is_some(), "{facts:?}");
+    assert_eq!(facts.placement["cpu"], 31);
+}
+
+#[test]
+fn a_batch_smaller_than_the_prompt_gives_the_same_answer() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let whole = open(backend, &request(as_it_is(&model), 64, &[])).unwrap().prefill(TOKENS);
+    let options = [("batch", "8"), ("ubatch", "4")];
+    let parts = open(backend, &request(as_it_is(&model), 64, &options)).unwrap().prefill(TOKENS);
+    assert_eq!(whole.unwrap(), parts.unwrap());
+}
+
+#[test]
+fn a_quantized_cache_takes_less_and_unknown_options_are_refused() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let kv = |options: &[(&str, &str)]| {
+        let s = open(backend, &request(as_it_is(&model), 512, options)).unwrap();
+        s.facts().kv_cache_bytes.unwrap()
+    };
+    let (f16, q8) = (kv(&[]), kv(&[("kv", "q8_0"), ("fa", "on")]));
+    let ratio = q8 as f64 / f16 as f64;
+    assert!((ratio - 8.5 / 16.0).abs() < 0.02, "{ratio}");
+    let e = open(backend, &request(as_it_is(&model), 64, &[("speed", "11")])).err().unwrap();
+    assert!(matches!(e, BackendError::Unsupported(_)), "{e}");
+}
+
+#[test]
+fn tokens_beyond_the_context_or_the_vocabulary_are_errors() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let mut s = open(backend, &request(as_it_is(&model), 256, &[])).unwrap();
+    assert!(s.prefill(&[1; 300]).is_err());
+    assert!(s.decode(60_000).is_err());
+    assert!(s.prefill(&[]).is_err());
+    assert!(s.prefill(&[1, 2, 3]).is_ok(), "an error leaves the session usable");
+}
+
+#[test]
+fn variants_are_made_once_and_report_types_and_fallbacks() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let source = make(backend, &model, Precision::Q4_1, None).unwrap();
+    assert_eq!((source.made_by.as_str(), &source.path), ("source", &model));
+    let q4 = make(backend, &model, Precision::Q4_K_M, None).unwrap();
+    assert_eq!(q4.source_type, "Q4_1");
+    // 576 columns are no multiple of 256.
+    assert!(q4.fallbacks.iter().any(|f| f.starts_with("Q4_K -> Q5_0: ")), "{:?}", q4.fallbacks);
+    assert!(q4.types.iter().any(|t| t.dtype == "Q5_0"), "{:?}", q4.types);
+    assert!((5.0..7.0).contains(&q4.bits_per_weight), "{}", q4.bits_per_weight);
+    let made = std::fs::metadata(&q4.path).unwrap().modified().unwrap();
+    assert_eq!(make(backend, &model, Precision::Q4_K_M, None).unwrap(), q4);
+    assert_eq!(std::fs::metadata(&q4.path).unwrap().modified().unwrap(), made);
+    let mut s = open(backend, &request(q4, 64, &[])).unwrap();
+    assert!(s.prefill(TOKENS).unwrap() < 49152);
+}
+
+#[test]
+fn types_that_need_an_importance_matrix_get_one_from_a_text() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let e = make(backend, &model, Precision::IQ2_XS, None).unwrap_err();
+    assert!(e.to_string().contains("importance matrix"), "{e}");
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = dir.path().join("text.txt");
+    let text = "The river runs down from the hills to the sea, and the towns along it trade. ";
+    std::fs::write(&corpus, text.repeat(80)).unwrap();
+    // Of 576 columns it falls back to IQ4_NL, but the matrix is computed and read all the same.
+    let made = make(backend, &model, Precision::IQ2_XS, Some(&corpus)).unwrap();
+    assert!(made.made_by.contains("importance matrix"), "{}", made.made_by);
+    let mut s = open(backend, &request(made, 64, &[])).unwrap();
+    assert!(s.prefill(TOKENS).is_ok());
+    std::fs::write(&corpus, "too short").unwrap();
+    let e = make(backend, &model, Precision::IQ2_XS, Some(&corpus)).unwrap_err();
+    assert!(e.to_string().contains("needs 512"), "{e}");
+}
+
+#[test]
+fn mxfp4_of_a_dense_model_is_refused_rather_than_mislabelled() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let e = make(backend, &model, Precision::Mxfp4, None).unwrap_err();
+    assert!(matches!(e, BackendError::Unsupported(_)) && e.to_string().contains("experts"), "{e}");
+}
+
+#[test]
+fn the_embedded_engine_and_llama_cpp_agree_on_one_file() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let Some(candle) = backend::find("candle") else { return };
+    let f16 = make(backend, &model, Precision::F16, None).unwrap();
+    let mut a = open(backend, &request(f16.clone(), 64, &[])).unwrap();
+    let mut b = open(candle, &request(f16, 64, &[])).unwrap();
+    let (a, b) = (all_logits(a.as_mut(), TOKENS), all_logits(b.as_mut(), TOKENS));
+    let mut same = 0;
+    for (x, y) in a.iter().zip(&b) {
+        same += u32::from(best(x) == best(y));
+        let (p, q) = (probabilities(x), probabilities(y));
+        let distance: f64 = p.iter().zip(&q).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
+        assert!(distance < 0.02, "total variation {distance}");
+    }
+    assert!(same as usize >= TOKENS.len() - 1, "{same} of {}", TOKENS.len());
+}
+
+/// A copy of the model whose `<key>` of type u32 says `value`.
+fn patched(model: &Path, dir: &Path, key: &str, value: u32) -> PathBuf {
+    let mut bytes = std::fs::read(model).unwrap();
+    let at = bytes.windows(key.len()).position(|w| w == key.as_bytes()).unwrap() + key.len() + 4;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    let path = dir.join("patched.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn hostile_files_are_refused_before_the_library_can_abort() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| {
+        let e = open(backend, &request(as_it_is(path), 64, &[])).err().unwrap();
+        assert!(matches!(e, BackendError::Unsupported(_)), "{e}");
+        e.to_string()
+    };
+    let many = patched(&model, dir.path(), "llama.block_count", 4_000_000_000);
+    assert!(refused(&many).contains("layers"));
+    let wide = patched(&model, dir.path(), "llama.embedding_length", u32::MAX);
+    assert!(refused(&wide).contains("embedding_length"));
+    let short = dir.path().join("short.gguf");
+    std::fs::write(&short, &std::fs::read(&model).unwrap()[..1 << 20]).unwrap();
+    assert!(refused(&short).contains("truncated"));
+    std::fs::write(&short, b"GGUF").unwrap();
+    refused(&short);
+}
+
+#[test]
+fn a_context_beyond_the_memory_is_refused_with_a_hint() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let e = open(backend, &request(as_it_is(&model), 2_000_000_000, &[])).err().unwrap();
+    assert!(matches!(e, BackendError::OutOfMemory(_)), "{e}");
+    assert!(e.to_string().contains("hint:"), "{e}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_those_that_are() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let devices = backend.devices().unwrap();
+    let cpu = devices.iter().find(|d| d.id == "cpu").expect("a CPU");
+    assert!(cpu.memory_total_bytes.is_some_and(|b| b > 1 << 28), "{cpu:?}");
+    let mut r = request(as_it_is(&model), 64, &[]);
+    r.device = "CUDA7".into();
+    let e = open(backend, &r).err().unwrap();
+    assert!(matches!(&e, BackendError::Unsupported(t) if t.contains("cpu")), "{e}");
+}
+
+#[test]
+fn installed_files_are_what_was_pinned() {
+    let Some(installed) = runtime::find("llama.cpp").filter(|i| i.pinned) else { return };
+    assert_eq!(runtime::check(&installed.dir), Ok(vec![]));
+}
