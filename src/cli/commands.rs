@@ -39,6 +39,7 @@ enum Command {
     Advise(super::advise::AdviseArgs),
     Predictor(super::predictor::Args),
     Report(super::report::Args),
+    Calibrate(super::calibrate::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -56,6 +57,7 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Advise(args) => super::advise::run(&args, output),
         Command::Predictor(args) => super::predictor::run(&args, output),
         Command::Report(args) => super::report::run(&args, output),
+        Command::Calibrate(args) => super::calibrate::run(&args, output),
     }
 }
 

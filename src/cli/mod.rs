@@ -3,6 +3,7 @@
 mod advise;
 mod baseline;
 mod bench;
+mod calibrate;
 mod ci_files;
 mod commands;
 mod compare;

@@ -1,5 +1,6 @@
 //! What to expect before anything ran here: memory plan, decode, prefill, first token, load, with intervals.
 
+mod calibration;
 mod devices;
 mod estimate;
 mod evaluate;
@@ -13,6 +14,7 @@ mod rows;
 mod settings;
 mod train;
 
+pub use calibration::{Anchor, Calibration};
 pub use estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
 pub use evaluate::{Evaluation, Rows, Score};
 pub use memory::{KvGroup, KvPrecision, MemoryPlan, RoleBytes, memory_plan};
@@ -20,3 +22,6 @@ pub use observation::Task;
 pub use params::{Interval, Meta, Params, ParamsError, SpeedParams};
 pub use predictor::Predictor;
 pub use rows::RowsError;
+
+#[cfg(test)]
+mod tests;

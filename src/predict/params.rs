@@ -44,6 +44,8 @@ pub struct SpeedParams {
     pub overhead: BTreeMap<String, f64>,
     /// 5 % and 95 % quantile of measured / predicted time on devices left out, by backend; `default` for the others.
     pub interval: BTreeMap<String, Interval>,
+    /// The same once one anchor of the device and backend corrects the prediction.
+    pub calibrated: Interval,
 }
 
 /// Factors on a predicted speed that hold 90 % of devices left out.

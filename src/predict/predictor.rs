@@ -1,22 +1,31 @@
 //! From a query to numbers: the fitted model on exact shapes, with residual intervals.
 
+use std::fmt::Write as _;
+
+use super::calibration::Calibration;
 use super::estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
 use super::memory::{MemoryPlan, kv_read_bytes, plan_with};
 use super::observation::{Observation, Part, Task};
 use super::params::{Params, Parts};
 use super::settings::Settings;
-use crate::model::{DeviceClass, Isa, ProcessorKind, Source};
+use crate::model::{ComputeApi, DeviceClass, Isa, ModelKind, ProcessorKind, Source};
 
 /// Answers queries from fitted parameters. Cheap to make, microseconds a query.
 #[derive(Debug, Clone)]
 pub struct Predictor {
     params: &'static Params,
+    calibration: Calibration,
 }
 
 impl Predictor {
     /// The predictor with the parameters in the binary.
     pub fn embedded() -> Self {
-        Self { params: Params::embedded() }
+        Self { params: Params::embedded(), calibration: Calibration::default() }
+    }
+
+    /// The same, corrected by what was measured on one device; other devices are predicted as before.
+    pub fn with_evidence(self, calibration: Calibration) -> Self {
+        Self { calibration, ..self }
     }
 
     /// Predicts every figure that applies to the query.
@@ -46,10 +55,15 @@ impl Predictor {
         let (decode, parts) = self.speed(q, &at(Task::Decode, 0));
         let (full, _) = self.speed(q, &at(Task::Decode, q.context));
         let (prefill, _) = self.speed(q, &at(Task::Prefill, 0));
+        let peak = peak(&memory, &settings.memory(q.framework).source);
+        if !matches!(q.model.kind, ModelKind::Llm | ModelKind::Multimodal) {
+            let parts = self.params.task(Task::Prefill).parts(&at(Task::Prefill, 0));
+            return Ok(encoder(q, memory, &prefill, peak, &parts));
+        }
         let bottleneck = bottleneck(q, &memory, &parts);
         Ok(Prediction {
             ttft_s: Some(ttft(q.prompt, &prefill, &decode)),
-            peak_memory_bytes: peak(&memory, &settings.memory(q.framework).source),
+            peak_memory_bytes: peak,
             decode_tok_s: Some(decode),
             decode_full_context_tok_s: Some(full),
             prefill_tok_s: Some(prefill),
@@ -64,16 +78,44 @@ impl Predictor {
     fn speed(&self, q: &Query<'_>, o: &Observation) -> (Estimate, Parts) {
         let task = self.params.task(o.task);
         let parts = task.parts(o);
-        let value = o.tokens() / parts.total();
-        let i = task.interval(&o.backend);
-        let estimate = Estimate {
-            value,
-            low: value * i.low,
-            high: value * i.high,
-            rung: rung(q, o.task),
-            basis: basis(o, &parts),
+        let class = o.tokens() / parts.total();
+        let mut basis = basis(o, &parts);
+        let (value, i, rung) = match self.calibration.correction(q, o.task) {
+            Some((ratio, anchors)) => {
+                let s = if anchors == 1 { "" } else { "s" };
+                let _ = write!(basis, ", x {ratio:.2} from {anchors} anchor{s} here");
+                (class * ratio, &task.calibrated, Rung::CalibratedHere)
+            }
+            None => (class, task.interval(&o.backend), rung(q, o.task)),
         };
-        (estimate, parts)
+        (Estimate { value, low: value * i.low, high: value * i.high, rung, basis }, parts)
+    }
+}
+
+/// One pass over the input, from the prefill model of language models: nothing public was fitted for encoders, so the
+/// interval is widened on both sides.
+fn encoder(q: &Query<'_>, memory: MemoryPlan, pass: &Estimate, peak: Estimate, parts: &Parts) -> Prediction {
+    let widen = Settings::embedded().backends.encoder_widening;
+    let tokens = f64::from(q.prompt.max(1));
+    let latency = Estimate {
+        value: tokens / pass.value,
+        low: tokens / pass.high / widen,
+        high: tokens / pass.low * widen,
+        rung: pass.rung,
+        basis: format!("{} (prefill model; interval widened x {widen})", pass.basis),
+    };
+    let bottleneck = bottleneck(q, &memory, parts);
+    Prediction {
+        decode_tok_s: None,
+        decode_full_context_tok_s: None,
+        prefill_tok_s: None,
+        ttft_s: None,
+        latency_s: Some(latency),
+        load_s: None,
+        peak_memory_bytes: peak,
+        energy_j_per_token: None,
+        memory,
+        bottleneck,
     }
 }
 
@@ -83,7 +125,7 @@ fn observe(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPredicti
     let p = q.processor;
     let bandwidth = p.bandwidth_gbs.as_ref().map(|b| b.value).filter(|b| *b > 0.0);
     let bandwidth = bandwidth.ok_or_else(|| NoPrediction::NoBandwidth(p.name.clone()))?;
-    let backend = settings.backend(&key(&q.api), q.framework, kind_key(p.kind)).to_owned();
+    let backend = settings.backend(&api_key(q.api), q.framework, kind_key(p.kind)).to_owned();
     let cores = q.device.cpu.performance_cores + q.device.cpu.efficiency_cores;
     let vector = p.fp32_tflops.as_ref().or(p.fp16_tflops.as_ref()).map(|f| f.value);
     let matrix = p
@@ -131,8 +173,9 @@ fn observe(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPredicti
     })
 }
 
-fn key(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
+/// The interface's name as records and settings write it.
+pub(super) fn api_key(api: ComputeApi) -> String {
+    match serde_json::to_value(api) {
         Ok(serde_json::Value::String(s)) => s,
         _ => String::new(),
     }

@@ -96,10 +96,9 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         active_billions: size.active,
         weight_bytes: size.bytes,
         token_bytes: size.bytes * size.active / size.billions,
-        kv_bytes_per_token: settings.shape.kv_bytes_per_layer
-            * settings.shape.layers(size.billions),
+        kv_bytes_per_token: settings.shape.kv_bytes_per_layer * settings.shape.layers(size.active),
         layers: settings.shape.layers(size.billions),
-        hidden: settings.shape.hidden(size.billions),
+        hidden: settings.shape.hidden(size.active),
         depth: test.depth,
         window: test.window,
         prompt: test.prompt,

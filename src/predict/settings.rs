@@ -54,6 +54,8 @@ struct BackendRule {
 pub(super) struct Backends {
     pub gpu: Vec<String>,
     pub tensor: Vec<String>,
+    /// Factor on both ends of an encoder's interval.
+    pub encoder_widening: f64,
 }
 
 /// Rules for what a row leaves out.

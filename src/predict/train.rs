@@ -68,10 +68,9 @@ fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<L
         .collect();
     let [bandwidth, compute, overhead] = problem.named(&full);
     let interval = residuals.table();
-    (
-        SpeedParams { overhead_s: settings.overhead_s, bandwidth, compute, overhead, interval },
-        left_out,
-    )
+    let calibrated = residuals.after_one_anchor();
+    let overhead_s = settings.overhead_s;
+    (SpeedParams { overhead_s, bandwidth, compute, overhead, interval, calibrated }, left_out)
 }
 
 /// `ln(measured speed / predicted speed)` by backend and device.
@@ -117,6 +116,21 @@ impl Residuals {
             .collect();
         table.insert("default".to_owned(), self.interval("", None));
         table
+    }
+}
+
+impl Residuals {
+    /// What is left of a residual once another row of the same device and backend has been seen as an anchor.
+    fn after_one_anchor(&self) -> Interval {
+        let mut values = Vec::new();
+        let mut devices = 0;
+        for rows in self.0.values().flat_map(BTreeMap::values).filter(|v| v.len() > 1) {
+            devices += 1;
+            let half = rows.len() / 2;
+            values.extend((0..rows.len()).map(|i| rows[i] - rows[(i + half) % rows.len()]));
+        }
+        let q = |p| quantile_type7(&values, p).unwrap_or(0.0).exp();
+        Interval { low: round(q(0.05).min(1.0)), high: round(q(0.95).max(1.0)), devices }
     }
 }
 

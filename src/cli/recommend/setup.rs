@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{CliError, Output};
+use super::super::{CliError, Output, calibrate};
 use super::args::{DeviceArgs, RecommendArgs};
 use crate::advise::{
     Evidence, FrameworkState, Frameworks, Input, ModelSource, QualityTable, Request, Rules, States,
@@ -11,7 +11,7 @@ use crate::backend::{self, Availability};
 use crate::catalog::{self, Catalog, Entry};
 use crate::formats::gguf;
 use crate::model::{Device, Fact, ModelSpec, Source};
-use crate::predict::Predictor;
+use crate::predict::{Calibration, Predictor};
 use crate::probe::{self, LiveHost, ProbeOptions, RecordedHost};
 use crate::profile::{self, Library, Match, Overrides, did_you_mean};
 
@@ -67,10 +67,11 @@ pub fn setup(args: &RecommendArgs, output: &Output) -> Result<Setup, CliError> {
     }
     check_framework(&request)?;
     let model = model(args, &catalog)?;
-    let evidence = match live {
-        true => Evidence::from_records(&super::records_in(&args.evidence), &device.id),
-        false => Evidence::default(),
-    };
+    let records = if live { super::records_in(&args.evidence) } else { Vec::new() };
+    let evidence = Evidence::from_records(&records, &device.id);
+    let mut calibration = calibrate::stored(&device.id);
+    calibration.merge(Calibration::from_records(&records, &device.id, calibrate::shape_of));
+    calibration.device.clone_from(&device.id);
     let states = if live { states() } else { States::default() };
     Ok(Setup {
         device,
@@ -81,7 +82,7 @@ pub fn setup(args: &RecommendArgs, output: &Output) -> Result<Setup, CliError> {
         request,
         states,
         evidence,
-        predictor: Predictor::embedded(),
+        predictor: Predictor::embedded().with_evidence(calibration),
     })
 }
 
