@@ -145,5 +145,8 @@ fn table(c: &Calibration) -> String {
             format!("{:.2}", a.ratio),
         ]);
     }
-    format!("{}\n\nPredictions for this device now start from these anchors.\n", table.build().with(tabled::settings::Style::blank()))
+    format!(
+        "{}\n\nPredictions for this device now start from these anchors.\n",
+        table.build().with(tabled::settings::Style::blank())
+    )
 }

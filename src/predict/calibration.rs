@@ -8,7 +8,9 @@ use super::estimate::{Prediction, Query};
 use super::memory::KvPrecision;
 use super::observation::Task;
 use super::predictor::{Predictor, api_key};
-use crate::model::{ComputeApi, Device, Metric, ModelSpec, Precision, Processor, ProcessorKind, Workload};
+use crate::model::{
+    ComputeApi, Device, Metric, ModelSpec, Precision, Processor, ProcessorKind, Workload,
+};
 use crate::record::{CaseRecord, RunRecord};
 use crate::stats::median;
 
@@ -48,7 +50,8 @@ impl Calibration {
         device_id: &str,
         spec_of: impl Fn(&CaseRecord) -> Option<ModelSpec>,
     ) -> Self {
-        let mut latest: BTreeMap<(String, String, String, String, Precision), Anchor> = BTreeMap::new();
+        let mut latest: BTreeMap<(String, String, String, String, Precision), Anchor> =
+            BTreeMap::new();
         let mut here: Vec<&RunRecord> =
             records.iter().filter(|r| r.header.device.id == device_id).collect();
         here.sort_by(|a, b| a.header.created.cmp(&b.header.created));

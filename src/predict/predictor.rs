@@ -94,7 +94,13 @@ impl Predictor {
 
 /// One pass over the input, from the prefill model of language models: nothing public was fitted for encoders, so the
 /// interval is widened on both sides.
-fn encoder(q: &Query<'_>, memory: MemoryPlan, pass: &Estimate, peak: Estimate, parts: &Parts) -> Prediction {
+fn encoder(
+    q: &Query<'_>,
+    memory: MemoryPlan,
+    pass: &Estimate,
+    peak: Estimate,
+    parts: &Parts,
+) -> Prediction {
     let widen = Settings::embedded().backends.encoder_widening;
     let tokens = f64::from(q.prompt.max(1));
     let latency = Estimate {

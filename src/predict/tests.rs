@@ -4,7 +4,14 @@ use super::*;
 use crate::model::*;
 
 fn gqa(kv_heads: u32, dim: u32, window: Option<u32>) -> Attention {
-    Attention::Gqa { heads: kv_heads * 4, kv_heads, key_dim: dim, value_dim: dim, window, shared: false }
+    Attention::Gqa {
+        heads: kv_heads * 4,
+        kv_heads,
+        key_dim: dim,
+        value_dim: dim,
+        window,
+        shared: false,
+    }
 }
 
 fn model(layers: Vec<Attention>) -> ModelSpec {
@@ -37,20 +44,25 @@ fn model(layers: Vec<Attention>) -> ModelSpec {
 }
 
 fn kv_gib(layers: Vec<Attention>) -> f64 {
-    let plan = memory_plan(&model(layers), Some(Precision::Q4_K_M), 131_072, KvPrecision::F16, "llama_cpp");
+    let plan = memory_plan(
+        &model(layers),
+        Some(Precision::Q4_K_M),
+        131_072,
+        KvPrecision::F16,
+        "llama_cpp",
+    );
     plan.kv_cache as f64 / (1u64 << 30) as f64
 }
 
 /// `count` layers, each `every`-th with full attention and the rest with a window.
 fn alternating(count: u32, every: u32, kv_heads: u32, dim: u32, window: u32) -> Vec<Attention> {
-    (1..=count)
-        .map(|i| gqa(kv_heads, dim, (i % every != 0).then_some(window)))
-        .collect()
+    (1..=count).map(|i| gqa(kv_heads, dim, (i % every != 0).then_some(window))).collect()
 }
 
 #[test]
 fn kv_cache_at_128k_tokens_is_what_the_architectures_allocate() {
-    let near = |got: f64, want: f64| assert!((got / want - 1.0).abs() < 0.03, "{got} GiB, not {want}");
+    let near =
+        |got: f64, want: f64| assert!((got / want - 1.0).abs() < 0.03, "{got} GiB, not {want}");
     near(kv_gib(vec![gqa(8, 128, None); 32]), 16.0); // Llama-3.1-8B
     near(kv_gib(alternating(62, 6, 16, 128, 1024)), 10.4); // Gemma-3-27B
     near(kv_gib(alternating(24, 2, 8, 64, 128)), 3.0); // gpt-oss-20b
