@@ -4,9 +4,11 @@ pub mod build;
 mod entry;
 mod load;
 mod resolve;
+mod synthesize;
 
 pub use build::build;
 pub use entry::{Entry, Graph, HubSource, PackageSource, Shape};
 pub use load::{Catalog, CatalogError};
 pub(crate) use resolve::find_model;
 pub use resolve::{ResolvedModel, models_dir, resolve_model};
+pub use synthesize::{SynthesizeError, Synthesized, synthesize};

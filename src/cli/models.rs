@@ -1,8 +1,9 @@
-//! `models list|pull|inspect`: which models are known, getting one, and what is in a file.
+//! `models list|pull|inspect|synthesize`: which models are known, getting one, and what is in a file.
 
 mod inspect;
 mod list;
 mod pull;
+mod synthesize;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -27,6 +28,7 @@ enum Action {
     Inspect(inspect::InspectArgs),
     List(list::ListArgs),
     Pull(pull::PullArgs),
+    Synthesize(synthesize::SynthesizeArgs),
 }
 
 pub fn run(args: &ModelsArgs, output: &Output) -> CliResult {
@@ -34,6 +36,7 @@ pub fn run(args: &ModelsArgs, output: &Output) -> CliResult {
         Action::Inspect(args) => inspect::run(args, output),
         Action::List(args) => list::run(args, output),
         Action::Pull(args) => pull::run(args, output),
+        Action::Synthesize(args) => synthesize::run(args, output),
     }
 }
 

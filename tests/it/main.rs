@@ -6,6 +6,7 @@ mod browser;
 mod compare;
 mod faults;
 mod probe;
+mod models;
 mod records;
 mod report;
 #[path = "../support/records.rs"]

@@ -35,7 +35,7 @@ pub(super) fn run(args: &PullArgs, output: &Output) -> CliResult {
     let entry = catalog.get(&args.name)?;
     let models = args.dir.clone().unwrap_or_else(models_dir);
     output.note(format!("{}, licence {}", entry.title, entry.licence));
-    let bar = if output.progress() { bar()? } else { ProgressBar::hidden() };
+    let bar = bar(output)?;
     let mut progress = |done: u64, total: u64| {
         bar.set_length(total);
         bar.set_position(done);
@@ -62,7 +62,11 @@ pub(super) fn run(args: &PullArgs, output: &Output) -> CliResult {
     Ok(exit::OK)
 }
 
-fn bar() -> Result<ProgressBar, CliError> {
+/// A bar of bytes on stderr, hidden where nobody watches.
+pub(super) fn bar(output: &Output) -> Result<ProgressBar, CliError> {
+    if !output.progress() {
+        return Ok(ProgressBar::hidden());
+    }
     let style = "{bytes:>10} of {total_bytes:<10} {wide_bar} {bytes_per_sec:>12} {eta:>4}";
     let style = ProgressStyle::with_template(style)
         .map_err(|e| CliError::new(exit::UNEXPECTED, e.to_string()))?;

@@ -1,0 +1,8 @@
+//! A GGUF with the exact shapes of a catalogue model and random weights: speed and memory before the download.
+
+mod blocks;
+mod metadata;
+mod recipe;
+mod write;
+
+pub use write::{SynthesizeError, Synthesized, synthesize};

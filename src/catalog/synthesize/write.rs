@@ -1,0 +1,222 @@
+//! Streams the file: one random buffer a type, written over and over, so the disk sets the pace.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{blocks, metadata, recipe};
+use crate::catalog::entry::Entry;
+use crate::catalog::{Shape, build};
+use crate::formats::gguf::{GgufWriter, TensorDecl, ggml_type};
+use crate::formats::{FormatError, histogram};
+use crate::model::{Attention, ModelSpec, Precision, Role, TypeCount};
+
+const BUFFER: usize = 4 << 20;
+
+/// Architectures whose files a runtime loads from the metadata we write.
+const ARCHITECTURES: [&str; 14] = [
+    "llama", "smollm3", "granite", "ernie4_5", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma2",
+    "gemma3", "phi3", "gpt-oss", "olmo2", "olmoe",
+];
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Synthesized {
+    pub bytes: u64,
+    pub parameters: u64,
+    pub bits_per_weight: f64,
+    pub types: Vec<TypeCount>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SynthesizeError {
+    #[error("cannot synthesise `{name}`: its architecture {architecture} is not offered")]
+    Architecture { name: String, architecture: String },
+    #[error("{precision} is not a GGUF precision that can be synthesised")]
+    Precision { precision: Precision },
+    #[error("{layers} layers asked for, `{name}` has {have}")]
+    Layers { name: String, layers: u32, have: u32 },
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+impl SynthesizeError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Architecture { .. } => {
+                format!("offered are models of these architectures: {}", ARCHITECTURES.join(", "))
+            }
+            Self::Precision { .. } => {
+                "Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, Q3_K_M, Q2_K, IQ4_XS, MXFP4, F16 are some".into()
+            }
+            Self::Layers { have, .. } => format!("give a number from 1 to {have}"),
+            Self::Format(e) => e.hint().into(),
+        }
+    }
+}
+
+/// Writes a GGUF of `entry`'s shape, or of its first `layers` layers, with random weights.
+///
+/// `progress` hears bytes written and bytes in all. The file appears only when it is whole.
+pub fn synthesize(
+    entry: &Entry,
+    precision: Precision,
+    layers: Option<u32>,
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Synthesized, SynthesizeError> {
+    let (entry, shape) = cut(entry, layers)?;
+    if recipe::base_type(precision).is_none() {
+        return Err(SynthesizeError::Precision { precision });
+    }
+    let mut spec = build(&entry);
+    let context = recipe::Context::new(&spec, precision, group(&spec));
+    let mut tensors = Vec::new();
+    for t in &mut spec.tensors {
+        let kind =
+            recipe::tensor_type(t, &context).ok_or(SynthesizeError::Precision { precision })?;
+        let decl = TensorDecl { name: t.name.clone(), shape: t.shape.clone(), type_id: kind.id };
+        t.dtype = kind.name.to_owned();
+        t.bytes = decl.bytes().unwrap_or(0);
+        tensors.push(decl);
+    }
+    let name = format!("{} (synthetic)", entry.title);
+    let mut writer = GgufWriter::create(path, &metadata::keys(&name, &shape), &tensors)?;
+    let total = spec.stored_bytes();
+    let mut buffers: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut written = 0;
+    while let Some(index) = writer.current() {
+        let t = &spec.tensors[index];
+        let data = match constant(&t.name, t.role) {
+            Some(value) => value.to_le_bytes().repeat((t.elements() as usize).min(BUFFER / 4)),
+            None => fill(&mut buffers, tensors[index].type_id)
+                .ok_or(SynthesizeError::Precision { precision })?,
+        };
+        let mut left = t.bytes;
+        while left > 0 {
+            let n = left.min(data.len() as u64);
+            writer.write(&data[..n as usize])?;
+            left -= n;
+            written += n;
+            progress(written, total);
+        }
+    }
+    writer.finish()?;
+    Ok(Synthesized {
+        bytes: total,
+        parameters: spec.parameters,
+        bits_per_weight: spec.bits_per_weight().unwrap_or(0.0),
+        types: histogram(&spec),
+    })
+}
+
+fn cut(entry: &Entry, layers: Option<u32>) -> Result<(Entry, Shape), SynthesizeError> {
+    let unknown = |architecture: &str| SynthesizeError::Architecture {
+        name: entry.name.clone(),
+        architecture: architecture.to_owned(),
+    };
+    let mut entry_cut = entry.clone();
+    let shape = entry_cut.shape.as_mut().ok_or_else(|| unknown("graph"))?;
+    if !ARCHITECTURES.contains(&shape.architecture.as_str()) || shape.vocabulary < 2 {
+        return Err(unknown(&shape.architecture));
+    }
+    if let Some(layers) = layers {
+        if layers == 0 || layers > shape.layers {
+            let (name, have) = (entry.name.clone(), shape.layers);
+            return Err(SynthesizeError::Layers { name, layers, have });
+        }
+        shape.layers = layers;
+    }
+    let shape = shape.clone();
+    Ok((entry_cut, shape))
+}
+
+/// Query heads for each key-value head.
+fn group(spec: &ModelSpec) -> u32 {
+    match spec.layers.first() {
+        Some(&Attention::Gqa { heads, kv_heads, .. }) => heads.checked_div(kv_heads).unwrap_or(1),
+        _ => 1,
+    }
+}
+
+/// Norms pass their input through and biases add nothing, so that activations stay finite.
+fn constant(name: &str, role: Role) -> Option<f32> {
+    match role {
+        Role::Norm => Some(1.0),
+        _ if name.ends_with(".bias") || name.contains("attn_sinks") => Some(0.0),
+        _ => None,
+    }
+}
+
+fn fill(buffers: &mut BTreeMap<u32, Vec<u8>>, type_id: u32) -> Option<Vec<u8>> {
+    if let Some(data) = buffers.get(&type_id) {
+        return Some(data.clone());
+    }
+    let data = blocks::random(ggml_type(type_id)?, BUFFER, 42)?;
+    buffers.insert(type_id, data.clone());
+    Some(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::formats::gguf::{Gguf, to_spec};
+
+    #[test]
+    fn a_synthetic_file_has_the_shape_of_its_entry() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let catalog = Catalog::load_with(None).unwrap();
+        let path = dir.path().join("s.gguf");
+        for (name, precision) in [
+            ("smollm2-135m", Precision::Q4_K_M),
+            ("qwen3-0.6b", Precision::IQ2_XXS),
+            ("gemma-3-270m", Precision::Q8_0),
+        ] {
+            let entry = catalog.get(name).unwrap();
+            let made = synthesize(entry, precision, Some(2), &path, &mut |_, _| {}).unwrap();
+            let read = to_spec(&Gguf::open(&path).unwrap()).unwrap();
+            let (cut, _) = cut(entry, Some(2)).unwrap();
+            let wanted = build(&cut);
+            assert_eq!((read.layers, read.parameters), (wanted.layers, wanted.parameters));
+            assert_eq!((read.vocabulary, read.hidden), (wanted.vocabulary, wanted.hidden));
+            let stored: u64 = read.tensors.iter().map(|t| t.bytes).sum();
+            assert_eq!(stored, made.bytes);
+        }
+    }
+
+    #[test]
+    fn every_gguf_precision_can_be_planned_for_a_wide_and_an_odd_row() {
+        let catalog = Catalog::load_with(None).unwrap();
+        for name in ["llama-3.2-1b", "smollm2-135m", "mixtral-8x7b"] {
+            let spec = build(catalog.get(name).unwrap());
+            for &precision in Precision::ALL {
+                if recipe::base_type(precision).is_none() {
+                    continue;
+                }
+                let context = recipe::Context::new(&spec, precision, group(&spec));
+                for t in &spec.tensors {
+                    let kind = recipe::tensor_type(t, &context).unwrap();
+                    assert!(t.shape[0].is_multiple_of(kind.block), "{precision} {}", t.name);
+                    assert!(blocks::random(kind, 4096, 1).is_some(), "{}", kind.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_q4_k_m_mix_has_the_published_width() {
+        let catalog = Catalog::load_with(None).unwrap();
+        let mut spec = build(catalog.get("llama-3.1-8b").unwrap());
+        let context = recipe::Context::new(&spec, Precision::Q4_K_M, group(&spec));
+        for t in &mut spec.tensors {
+            let kind = recipe::tensor_type(t, &context).unwrap();
+            t.bytes = kind.bytes(t.shape[0], t.elements()).unwrap();
+        }
+        // llama.cpp's README: 4.89 bits per weight, 4.58 GiB.
+        let bits = spec.bits_per_weight().unwrap();
+        assert!((bits - 4.89).abs() < 0.02, "{bits}");
+    }
+}
