@@ -51,6 +51,11 @@ pub(super) fn random(kind: &GgmlType, bytes: usize, seed: u64) -> Option<Vec<u8>
             // An exponent of 2^-8: values up to 6 become up to 0.02.
             data.chunks_exact_mut(size).for_each(|block| block[0] = 127 - 8);
         }
+        "NVFP4" => {
+            rng.fill_bytes(&mut data);
+            // Four unsigned 4.3-bit scales of 2^-8.
+            data.chunks_exact_mut(size).for_each(|block| block[..4].fill(0x02));
+        }
         "IQ1_M" => {
             rng.fill_bytes(&mut data);
             let scale = f16::from_f32(2e-3).to_bits();
