@@ -5,8 +5,8 @@ mod bad_input;
 mod browser;
 mod compare;
 mod faults;
-mod probe;
 mod models;
+mod probe;
 mod records;
 mod report;
 #[path = "../support/records.rs"]
