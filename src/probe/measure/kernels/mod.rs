@@ -4,6 +4,9 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+type CopyLoop = fn(&mut [f64], &[f64]);
+type TriadLoop = fn(&mut [f64], &[f64], &[f64]);
+
 /// Streams over memory. Slices have equal lengths, a multiple of 64 elements, aligned to 64 bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Streams {
@@ -11,12 +14,12 @@ pub(crate) struct Streams {
     pub isa: &'static str,
     pub read: fn(&[f64]) -> u64,
     /// `to = from`.
-    pub copy: fn(&mut [f64], &[f64]),
+    pub copy: CopyLoop,
     /// `a = b + 3 c`.
-    pub triad: fn(&mut [f64], &[f64], &[f64]),
+    pub triad: TriadLoop,
     /// The same with stores that bypass the caches, where the CPU has them.
-    pub copy_past: Option<fn(&mut [f64], &[f64])>,
-    pub triad_past: Option<fn(&mut [f64], &[f64], &[f64])>,
+    pub copy_past: Option<CopyLoop>,
+    pub triad_past: Option<TriadLoop>,
 }
 
 /// Arithmetic on registers only.

@@ -83,11 +83,6 @@ fn int8_dot(rounds: u64) -> u64 {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    #[target_feature(enable = "neon")]
-    pub(super) fn fma(rounds: u64) -> u64 {
-        super::multiply_add(rounds)
-    }
-
     #[target_feature(enable = "neon,dotprod")]
     pub(super) fn dot(rounds: u64) -> u64 {
         super::int8_dot(rounds)
@@ -119,9 +114,9 @@ pub(super) fn arithmetic() -> Vec<Arithmetic> {
     #[cfg(target_arch = "aarch64")]
     {
         let mut all = Vec::new();
-        // SAFETY: NEON is part of the target's baseline; dotprod was detected.
-        all.push(f32("neon", |n| unsafe { arm::fma(n) }));
+        all.push(f32("neon", multiply_add));
         if std::arch::is_aarch64_feature_detected!("dotprod") {
+            // SAFETY: dotprod was detected.
             all.push(int8("neon-dotprod", |n| unsafe { arm::dot(n) }));
         }
         all.push(int8("neon", int8_dot));
