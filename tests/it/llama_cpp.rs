@@ -274,7 +274,7 @@ fn hostile_files_are_refused_before_the_library_can_abort() {
     assert!(refused(&wide).contains("embedding_length"));
     let short = dir.path().join("short.gguf");
     std::fs::write(&short, &std::fs::read(&model).unwrap()[..1 << 20]).unwrap();
-    assert!(refused(&short).contains("truncated"));
+    assert!(refused(&short).contains("short.gguf"));
     std::fs::write(&short, b"GGUF").unwrap();
     refused(&short);
 }

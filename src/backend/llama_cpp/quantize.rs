@@ -13,9 +13,10 @@ use super::library::{BUILD, c_path, library, own_build};
 use super::log;
 use super::tool;
 use crate::backend::{BackendError, PrepareRequest};
+use crate::convert::source_sha256;
 use crate::formats::gguf::{Gguf, TensorInfo, Value};
 use crate::model::{Precision, TypeCount, Variant};
-use crate::runtime::{sha256_bytes, sha256_file};
+use crate::runtime::sha256_file;
 
 /// `llama_ftype` by precision, widest first: what can be made and run.
 const FILE_TYPES: &[(Precision, c_int)] = &[
@@ -88,7 +89,9 @@ pub(super) fn prepare(mut request: PrepareRequest<'_>) -> Result<Variant, Backen
     let source = checked(request.source)?;
     let file_type = file_type(precision, &source)?;
     (request.progress)(0.0, "hashing the source");
-    let sha256 = source_sha256(&source)?;
+    let parts: Vec<PathBuf> = source.parts.iter().map(|p| p.path.clone()).collect();
+    let sha256 = source_sha256(&parts, request.cache)
+        .map_err(|e| BackendError::failed("cannot hash the source", e))?;
     if source.get("general.file_type").and_then(Value::as_u64) == Some(file_type as u64) {
         let made = Made { path: request.source, made_by: "source", fallbacks: Vec::new() };
         return Ok(describe(&request, &source, &source, made, sha256));
@@ -244,20 +247,6 @@ fn fallbacks(lines: &[String]) -> Vec<String> {
 /// ggml writes `q4_K`, GGUF tools `Q4_K`.
 fn upper(name: &str) -> String {
     name.trim().to_uppercase()
-}
-
-fn source_sha256(source: &Gguf) -> Result<String, BackendError> {
-    let hash = |part: &crate::formats::gguf::Part| sha256_file(&part.path);
-    let each: Vec<String> = source
-        .parts
-        .iter()
-        .map(hash)
-        .collect::<Result<_, _>>()
-        .map_err(|e| BackendError::failed("cannot hash the source", e))?;
-    Ok(match each.as_slice() {
-        [one] => one.clone(),
-        parts => sha256_bytes(parts.join("\n").as_bytes()),
-    })
 }
 
 struct Made<'a> {
