@@ -3,19 +3,19 @@
 mod extract;
 mod fetch;
 mod hash;
-mod models;
 mod install;
 mod installed;
 mod lock;
+mod models;
 mod python;
 mod registry;
 
 pub use extract::{ExtractError, Limits, extract};
 pub use fetch::{Download, FetchError, Progress, download};
 pub use hash::{sha256_bytes, sha256_file};
-pub use models::{PullError, Pulled, PulledFile, SourceChoice, pull};
 pub use install::{Plan, RuntimeError, install, plan, remove};
 pub use installed::{Installed, check, find, override_variable};
 pub use lock::{Lock, Package, Python, lock, locks, platform};
+pub use models::{PullError, Pulled, PulledFile, SourceChoice, pull};
 pub use python::{PythonEnv, python_env};
 pub use registry::{Registry, RegistryError, resolve};

@@ -13,9 +13,9 @@ mod models;
 mod probe;
 mod records;
 mod report;
+#[path = "../support/records.rs"]
+mod report_records;
 mod runtime;
 mod simulation;
 mod support;
 mod tidy;
-#[path = "../support/records.rs"]
-mod report_records;
