@@ -218,6 +218,7 @@ fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult
         "{} completed, {} failed, {} invalid, {} not run",
         s.completed, s.failed, s.invalid, s.not_run
     ));
+    super::history::keep(dir, output);
     if s.interrupted {
         output.note(format!("stopped; go on with: edge-advisor bench --resume {path}"));
         return Ok(exit::INTERRUPTED);

@@ -109,6 +109,14 @@ pub(super) fn open() -> Result<History, CliError> {
     History::open_default().map_err(failed)
 }
 
+/// Keeps a finished run. A history that cannot be written is a note: the record itself is safe on disk.
+pub(super) fn keep(run: &std::path::Path, output: &Output) {
+    let add = || -> Result<(), CliError> { open()?.add_all(&sides::records(run)?).map_err(failed) };
+    if let Err(e) = add() {
+        output.note(format!("not added to the history: {}", e.cause));
+    }
+}
+
 fn failed(e: HistoryError) -> CliError {
     let hint = match &e {
         HistoryError::Open { .. } | HistoryError::Directory { .. } => {
