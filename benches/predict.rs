@@ -46,7 +46,7 @@ fn predict(c: &mut Criterion) {
         device: &device,
         processor: &device.processors[0],
         api: ComputeApi::Cpu,
-        framework: "llama_cpp",
+        framework: "llama.cpp",
         model: &model,
         precision: Precision::Q4_K_M,
         context: 8192,

@@ -187,6 +187,6 @@ mod tests {
                 assert!(!t.precisions.is_empty() || !t.graph_precisions.is_empty(), "{}", f.id);
             }
         }
-        assert!(Frameworks::embedded().get("llama_cpp").is_some());
+        assert!(Frameworks::embedded().get("llama.cpp").is_some());
     }
 }

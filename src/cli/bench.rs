@@ -16,6 +16,7 @@ use crate::probe;
 use crate::quality::{self, Chunks};
 use crate::record::{BuildInfo, RecordWriter, RunHeader, RunRecord, SCHEMA_VERSION};
 use crate::runner::{Plan, PlanError, QualityPlan, RunSummary, Runner};
+use crate::runtime;
 use crate::suite::{self, Group, ProtocolChoice, Suite};
 use crate::worker::Supervisor;
 
@@ -83,6 +84,9 @@ pub(crate) struct Args {
     /// Text to measure quality on, UTF-8 [default: the corpus that ships].
     #[arg(long, value_name = "FILE", conflicts_with = "no_quality")]
     corpus: Option<PathBuf>,
+    /// A llama.cpp build of your own: its llama-bench measures instead of the managed library.
+    #[arg(long, value_name = "DIR")]
+    llama_cpp_dir: Option<PathBuf>,
     /// Label kept in the record.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
@@ -109,11 +113,21 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
+    if let Some(dir) = &args.llama_cpp_dir {
+        if !dir.is_dir() {
+            return Err(CliError::setup(format!("`{}` is no directory", dir.display()))
+                .hint("give the directory that holds llama-bench"));
+        }
+        runtime::choose("llama.cpp", std::path::absolute(dir)?);
+    }
     if let Some(dir) = &args.resume {
         return resume(args, dir, output);
     }
     let suite = wanted_suite(args)?;
-    let report = probe::run(&probe::LiveHost::new(), probe::ProbeOptions::default());
+    let report = match args.dry_run {
+        true => probe::run(&probe::LiveHost::new(), probe::ProbeOptions::default()),
+        false => probe::run_with_essentials(|| ()),
+    };
     let device = report.device();
     let seed = args.seed.unwrap_or_else(clock_seed);
     let plan = plan(&suite, &device, seed)?;
@@ -172,6 +186,10 @@ fn execute(
     let deadline = Duration::try_from_secs_f64(deadline)
         .map_err(|_| CliError::usage("`--deadline` must be a number of seconds above 0"))?;
     let mut supervisor = Supervisor::new(deadline, stop)?;
+    if let Some(dir) = &args.llama_cpp_dir {
+        let variable = runtime::override_variable("llama.cpp");
+        supervisor.environment.push((variable, std::path::absolute(dir)?));
+    }
     supervisor.memory_limit =
         args.max_worker_memory.or(Some(header.device.limits.memory_bytes).filter(|&m| m > 0));
     let runner = Runner {
@@ -179,6 +197,7 @@ fn execute(
         device: &header.device,
         supervisor,
         cache: dirs::cache().join("variants"),
+        corpus: corpus_file(args)?,
         quality: quality_plan(args, header.quick)?,
         now,
     };
@@ -188,6 +207,22 @@ fn execute(
     })?;
     progress.finish();
     finish(args, &summary, dir, output)
+}
+
+/// The text that importance matrices come from, as a file that workers can read.
+fn corpus_file(args: &Args) -> Result<PathBuf, CliError> {
+    if let Some(path) = &args.corpus {
+        return Ok(path.clone());
+    }
+    let path = dirs::cache().join(concat!("corpus-", env!("CARGO_PKG_VERSION"), ".txt"));
+    if std::fs::read(&path).ok().as_deref() != Some(quality::default_corpus().as_bytes()) {
+        let dir = dirs::cache();
+        std::fs::create_dir_all(&dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(&dir)?;
+        std::io::Write::write_all(&mut file, quality::default_corpus().as_bytes())?;
+        file.persist(&path).map_err(|e| e.error)?;
+    }
+    Ok(path)
 }
 
 /// What quality is measured on; `None` with `--no-quality`.

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod list;
+mod plan;
 mod pull;
 mod synthesize;
 

@@ -49,7 +49,7 @@ fn kv_gib(layers: Vec<Attention>) -> f64 {
         Some(Precision::Q4_K_M),
         131_072,
         KvPrecision::F16,
-        "llama_cpp",
+        "llama.cpp",
     );
     plan.kv_cache as f64 / (1u64 << 30) as f64
 }
@@ -109,7 +109,7 @@ fn predict(p: &Predictor, device: &Device) -> Prediction {
         device,
         processor: &device.processors[0],
         api: ComputeApi::Cuda,
-        framework: "llama_cpp",
+        framework: "llama.cpp",
         model: &model(vec![gqa(8, 128, None); 32]),
         precision: Precision::Q4_K_M,
         context: 8192,
@@ -137,7 +137,7 @@ fn an_anchor_measured_here_corrects_the_prediction_and_raises_its_rung() {
     let device = device(936.2);
     let before = predict(&Predictor::embedded(), &device).decode_tok_s.unwrap();
     let anchor = |ratio| Anchor {
-        framework: "llama_cpp".to_owned(),
+        framework: "llama.cpp".to_owned(),
         processor: "gpu0".to_owned(),
         model: "other".to_owned(),
         precision: Precision::Q8_0,

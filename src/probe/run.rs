@@ -1,8 +1,9 @@
 //! Asks a host everything. Infallible: what cannot be read is absent, what is odd is a problem.
 
 use super::host::Host;
+use super::live::LiveHost;
 use super::report::{ProbeReport, System};
-use super::{apis, cache, cpu, fingerprint, gpu, limits, memory, npu, parts, pci, power, system};
+use super::{apis, cache, cpu, fingerprint, gpu, limits, measure, memory, npu, parts, pci, power, system};
 use crate::model::{DeviceProblem, Fact};
 
 /// What a probe may do beyond reading.
@@ -16,6 +17,21 @@ impl Default for ProbeOptions {
     fn default() -> Self {
         Self { use_cache: true }
     }
+}
+
+/// Probes this machine; where nothing was measured yet, measures the essentials (about a second) and keeps them.
+///
+/// `before` is called once if measuring is needed, so that a person knows what takes the time.
+pub fn run_with_essentials(before: impl FnOnce()) -> ProbeReport {
+    let mut report = run(&LiveHost::new(), ProbeOptions::default());
+    if report.measured.is_none() {
+        before();
+        let measured = measure::measure_essentials(&report);
+        // A cache that cannot be written costs a second next time, nothing else.
+        let _ = cache::store_measured(&measured);
+        report.measured = Some(measured);
+    }
+    report
 }
 
 /// Probes a host: facts with sources, and problems with hints.

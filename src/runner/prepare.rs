@@ -32,6 +32,7 @@ pub(crate) type Prepared = Result<Variant, (CaseOutcome, String)>;
 pub(crate) fn prepare_all(
     cases: &[PlannedCase],
     cache: &Path,
+    corpus: Option<&Path>,
     supervisor: &Supervisor,
     on_progress: &mut dyn FnMut(&Key, f64, &str),
 ) -> Option<BTreeMap<Key, Prepared>> {
@@ -43,7 +44,7 @@ pub(crate) fn prepare_all(
         }
         on_progress(&key, 0.0, "starting");
         let prepared =
-            prepare_one(&key, &planned.source, cache, supervisor, &mut |fraction, step| {
+            prepare_one(&key, &planned.source, cache, corpus, supervisor, &mut |fraction, step| {
                 on_progress(&key, fraction, step);
             })?;
         made.insert(key, prepared);
@@ -56,6 +57,7 @@ pub(crate) fn prepare_one(
     key: &Key,
     source: &Path,
     cache: &Path,
+    corpus: Option<&Path>,
     supervisor: &Supervisor,
     on_progress: &mut dyn FnMut(f64, &str),
 ) -> Option<Prepared> {
@@ -65,7 +67,7 @@ pub(crate) fn prepare_one(
         source: source.to_owned(),
         precision: key.precision,
         cache: cache.to_owned(),
-        corpus: None,
+        corpus: corpus.map(Path::to_owned),
     });
     let mut variant = None;
     let result = supervisor.run(&request, &mut |event| match event {

@@ -61,6 +61,8 @@ pub struct Runner<'a> {
     pub supervisor: Supervisor,
     /// Root of the variant cache.
     pub cache: PathBuf,
+    /// Text that importance matrices are computed from.
+    pub corpus: PathBuf,
     /// `None` where quality is not asked for.
     pub quality: Option<QualityPlan>,
     pub now: fn() -> String,
@@ -92,6 +94,7 @@ impl Runner<'_> {
         let prepared = prepare::prepare_all(
             &wanted,
             &self.cache,
+            Some(&self.corpus),
             &self.supervisor,
             &mut |key, fraction, step| {
                 let key = format!("{} {} {}", key.backend, key.model, key.precision);

@@ -1,6 +1,8 @@
 //! What is installed, and whether it is still what was installed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,13 +60,26 @@ pub fn override_variable(name: &str) -> String {
     format!("EDGE_ADVISOR_{}_DIR", name.chars().map(plain).collect::<String>())
 }
 
-/// The user's own build from [`override_variable`], else the installed one; of several flavours the one that
+/// Builds named on the command line, by runtime: they outrank the environment.
+static CHOSEN: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+
+/// Uses the build in `dir` for the rest of this process. Workers get it through [`override_variable`].
+pub fn choose(name: &str, dir: PathBuf) {
+    CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), dir);
+}
+
+fn own_build(name: &str) -> Option<PathBuf> {
+    let chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+    let variable = || std::env::var_os(override_variable(name)).filter(|v| !v.is_empty());
+    chosen.or_else(|| variable().map(PathBuf::from))
+}
+
+/// The user's own build from [`choose`] or [`override_variable`], else the installed one; of several flavours the one that
 /// reaches most hardware, since each includes the CPU.
 ///
 /// Looks at names and sizes only; [`check`] also hashes.
 pub fn find(name: &str) -> Option<Installed> {
-    if let Some(dir) = std::env::var_os(override_variable(name)).filter(|v| !v.is_empty()) {
-        let dir = PathBuf::from(dir);
+    if let Some(dir) = own_build(name) {
         return dir.is_dir().then(|| Installed {
             name: name.to_owned(),
             version: "own build".to_owned(),

@@ -14,7 +14,7 @@ pub use extract::{ExtractError, Limits, extract};
 pub use fetch::{Download, FetchError, Progress, download};
 pub use hash::{sha256_bytes, sha256_file};
 pub use install::{Plan, RuntimeError, install, plan, remove};
-pub use installed::{Installed, check, find, override_variable};
+pub use installed::{Installed, check, choose, find, override_variable};
 pub use lock::{Lock, Package, Python, lock, locks, platform};
 pub use models::{PullError, Pulled, PulledFile, SourceChoice, pull};
 pub use python::{PythonEnv, python_env};

@@ -33,6 +33,8 @@ pub struct Supervisor {
     pub deadline: Duration,
     /// Resident memory at which a worker is killed.
     pub memory_limit: Option<u64>,
+    /// Variables that workers get beside the inherited ones.
+    pub environment: Vec<(String, PathBuf)>,
     /// Set from outside to stop (Ctrl-C): the worker is killed.
     pub stop: Arc<AtomicBool>,
 }
@@ -62,7 +64,8 @@ enum Line {
 impl Supervisor {
     /// A supervisor that runs this very binary.
     pub fn new(deadline: Duration, stop: Arc<AtomicBool>) -> io::Result<Self> {
-        Ok(Self { executable: std::env::current_exe()?, deadline, memory_limit: None, stop })
+        let executable = std::env::current_exe()?;
+        Ok(Self { executable, deadline, memory_limit: None, environment: Vec::new(), stop })
     }
 
     /// Runs one worker to its end; every event but the framing ones goes to `on_event` as it arrives.
@@ -75,7 +78,7 @@ impl Supervisor {
             Ok(text) => text,
             Err(e) => return failed(format!("cannot write the request: {e}")),
         };
-        let mut worker = match Worker::spawn(&self.executable, text) {
+        let mut worker = match Worker::spawn(self, text) {
             Ok(worker) => worker,
             Err(e) => return failed(format!("cannot start the worker: {e}")),
         };
@@ -206,8 +209,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn spawn(executable: &PathBuf, request: Vec<u8>) -> io::Result<Self> {
-        let mut command = Command::new(executable);
+    fn spawn(supervisor: &Supervisor, request: Vec<u8>) -> io::Result<Self> {
+        let mut command = Command::new(&supervisor.executable);
+        command.envs(supervisor.environment.iter().map(|(k, v)| (k, v)));
         command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: children it leaves behind are killed with it, and Ctrl-C reaches only us.
         #[cfg(unix)]

@@ -162,12 +162,12 @@ fn measured_evidence_outranks_the_tree_and_says_so() {
     let evidence = Evidence {
         rows: vec![
             measured("openvino", Precision::Int4AsymG64, 50.0),
-            measured("llama_cpp", Precision::Q4_K_M, 300.0),
+            measured("llama.cpp", Precision::Q4_K_M, 300.0),
         ],
     };
     let r = decide(&d, &m, &request, &evidence);
     let pick = r.pick.unwrap().candidate;
-    assert_eq!((pick.framework.as_str(), pick.precision), ("llama_cpp", Precision::Q4_K_M));
+    assert_eq!((pick.framework.as_str(), pick.precision), ("llama.cpp", Precision::Q4_K_M));
     assert_eq!(r.confidence.unwrap().level, "high");
     assert!(
         r.overruled.unwrap().contains("measured here llama.cpp"),
@@ -193,7 +193,7 @@ fn the_pick_is_within_five_percent_of_the_best_measured_variant() {
         let speed = |i: usize| 20.0 + 7.0 * ((i * 5 + turn * 3) % precisions.len()) as f64;
         let mut rows = Vec::new();
         for (i, &p) in precisions.iter().enumerate() {
-            rows.push(measured("llama_cpp", p, 100.0 + speed(i)));
+            rows.push(measured("llama.cpp", p, 100.0 + speed(i)));
             rows.push(measured("candle", p, 100.0 + 0.6 * speed(i)));
         }
         let evidence = Evidence { rows: rows.clone() };

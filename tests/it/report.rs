@@ -42,7 +42,7 @@ fn the_same_record_gives_the_same_bytes_in_every_format() {
 fn the_headline_names_all_six_frameworks_and_judges_claims_by_interval() {
     let view = view();
     let names: BTreeSet<&str> = view.headline.iter().map(|r| r.backend.as_str()).collect();
-    for id in ["llama_cpp", "onnxruntime", "openvino", "qnn", "mlx", "candle"] {
+    for id in ["llama.cpp", "onnxruntime", "openvino", "qnn", "mlx", "candle"] {
         assert!(names.contains(id), "{id}");
     }
     let row = |backend: &str, quantization: &str| {
@@ -52,7 +52,7 @@ fn the_headline_names_all_six_frameworks_and_judges_claims_by_interval() {
             .unwrap_or_else(|| panic!("no row {backend} {quantization}"))
     };
     // 122 / 79 tok/s: below the claimed 2-3x; prefill gains nothing.
-    let q4 = row("llama_cpp", "Q4_K_M");
+    let q4 = row("llama.cpp", "Q4_K_M");
     assert_eq!((q4.decode.chip, q4.prefill.chip), (Chip::Below, Chip::Below));
     let ratio = q4.decode.measured.as_ref().unwrap();
     assert!((1.4..1.7).contains(&ratio.value), "{ratio:?}");
@@ -131,7 +131,7 @@ fn csv_is_tidy_and_every_case_is_in_it() {
     let decode = rows
         .iter()
         .find(|r| {
-            r.get(column("case_id")).unwrap().contains("Q8_0/llama_cpp")
+            r.get(column("case_id")).unwrap().contains("Q8_0/llama.cpp")
                 && r.get(column("metric")) == Some("decode_tok_s")
         })
         .unwrap();
@@ -237,7 +237,7 @@ fn two_devices_stand_side_by_side_and_each_is_marked_on_its_platform() {
     let row = view
         .side_by_side
         .iter()
-        .find(|r| r.metric == "decode_tok_s" && r.case.contains("Q8_0/llama_cpp"))
+        .find(|r| r.metric == "decode_tok_s" && r.case.contains("Q8_0/llama.cpp"))
         .unwrap();
     let ratio = row.ratios[1].unwrap();
     assert!((0.24..0.26).contains(&ratio), "{ratio}");

@@ -239,7 +239,7 @@ pub fn completed(backend: &str, rung: &Rung, run: u32, noise: &mut Noise) -> Cas
 /// A case with an outcome and nothing measured.
 pub fn bare(backend: &str, precision: Precision, outcome: CaseOutcome) -> CaseRecord {
     let (version, kernel) = match backend {
-        "llama_cpp" => ("b11434", "avx512-vnni"),
+        "llama.cpp" => ("b11434", "avx512-vnni"),
         "candle" => ("candle 0.11.1", "avx2"),
         "onnxruntime" => ("1.32.0", "avx512"),
         "openvino" => ("2026.4.1", "avx512"),
@@ -273,7 +273,7 @@ pub fn full(repeats: u32) -> RunRecord {
     let mut noise = Noise(7);
     let mut cases = Vec::new();
     let ladders: [(&str, &[Rung]); 4] = [
-        ("llama_cpp", &LLAMA),
+        ("llama.cpp", &LLAMA),
         ("candle", &CANDLE),
         ("onnxruntime", &ONNX),
         ("openvino", &OPENVINO),
@@ -284,7 +284,7 @@ pub fn full(repeats: u32) -> RunRecord {
         }
     }
     let mut invalid = completed(
-        "llama_cpp",
+        "llama.cpp",
         &(Precision::Q5_0, 100.0, 5.9, 300.0, 400.0, 160.0, 0.94, 0.014),
         0,
         &mut noise,
@@ -312,7 +312,7 @@ pub fn full(repeats: u32) -> RunRecord {
 fn not_measured() -> Vec<CaseRecord> {
     let reason = |s: &str| s.to_owned();
     let mut crashed =
-        bare("llama_cpp", Precision::IQ2_M, CaseOutcome::Crashed { signal: Some(6), code: None });
+        bare("llama.cpp", Precision::IQ2_M, CaseOutcome::Crashed { signal: Some(6), code: None });
     crashed.stderr_tail = "ggml.c:1234: GGML_ASSERT(imatrix) failed\n".into();
     vec![
         crashed,
@@ -353,7 +353,7 @@ pub fn many(n: usize) -> RunRecord {
     let mut record = full(1);
     record.cases.clear();
     let ladders: [(&str, &[Rung]); 4] = [
-        ("llama_cpp", &LLAMA),
+        ("llama.cpp", &LLAMA),
         ("candle", &CANDLE),
         ("onnxruntime", &ONNX),
         ("openvino", &OPENVINO),

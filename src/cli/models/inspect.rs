@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 
-use super::{count, kind_name, size};
+use super::{count, kind_name, plan, size};
 use crate::catalog::{Catalog, CatalogError, build, resolve_model};
 use crate::cli::{CliResult, Format, Output, exit};
 use crate::formats::onnx::{Dim, OnnxSummary, Port};
@@ -16,6 +16,8 @@ use crate::model::{Attention, ModelSpec};
 pub(super) struct InspectArgs {
     /// GGUF, ONNX or safetensors file, Hugging Face directory, or a name from `models list`.
     model: String,
+    #[command(flatten)]
+    plan: plan::PlanArgs,
 }
 
 pub(super) fn run(args: &InspectArgs, output: &Output) -> CliResult {
@@ -25,6 +27,9 @@ pub(super) fn run(args: &InspectArgs, output: &Output) -> CliResult {
             let catalog = Catalog::load()?;
             let spec = build(catalog.get(&name)?);
             output.note(format!("{name} is not on this machine: shape from the catalogue"));
+            if let Some(result) = plan::run(&args.plan, &spec, output) {
+                return result;
+            }
             match output.format {
                 Format::Json => output.json(&spec)?,
                 _ => output.data(&shape_text(&spec))?,
@@ -34,6 +39,9 @@ pub(super) fn run(args: &InspectArgs, output: &Output) -> CliResult {
         Err(e) => return Err(e.into()),
     };
     let inspection = inspect(&resolved.path)?;
+    if let Some(result) = plan::run(&args.plan, &inspection.spec, output) {
+        return result;
+    }
     match output.format {
         Format::Json => output.json(&inspection)?,
         _ => output.data(&text(&inspection))?,

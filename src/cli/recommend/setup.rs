@@ -12,7 +12,7 @@ use crate::catalog::{self, Catalog, Entry};
 use crate::formats::gguf;
 use crate::model::{Device, Fact, ModelSpec, Source};
 use crate::predict::{Calibration, Predictor};
-use crate::probe::{self, LiveHost, ProbeOptions, RecordedHost};
+use crate::probe::{self, ProbeOptions, RecordedHost};
 use crate::profile::{self, Library, Match, Overrides, did_you_mean};
 
 /// A model to advise for, and where it comes from.
@@ -116,7 +116,10 @@ pub fn device(
             let host = RecordedHost::load(path).map_err(CliError::from_error)?;
             (probe::run(&host, ProbeOptions { use_cache: false }), false)
         }
-        None => (probe::run(&LiveHost::new(), ProbeOptions { use_cache: true }), true),
+        None => {
+            let note = || output.note("measuring memory and arithmetic once, about a second ...");
+            (probe::run_with_essentials(note), true)
+        }
     };
     let mut device = report.device();
     profile::complete(&mut device, &library)?;

@@ -9,4 +9,4 @@ mod run;
 mod stable;
 mod team;
 
-pub use run::{MeasureOptions, measure, ram_bandwidth};
+pub use run::{MeasureOptions, measure, measure_essentials, ram_bandwidth};

@@ -52,6 +52,22 @@ pub fn measure(host: &dyn Host, report: &ProbeReport, options: &mut MeasureOptio
     measured
 }
 
+/// What predictions need most, in about a second: memory read and arithmetic on all allowed threads.
+pub fn measure_essentials(report: &ProbeReport) -> Measured {
+    let threads = report.allowed.threads.max(1);
+    let cores = report.cpu.cores.as_ref().map_or(threads, |f| f.value).min(threads);
+    let budget = Duration::from_millis(400);
+    let read = bandwidth::point(bandwidth::Kernel::Read, threads, ram_bytes(report), true, budget);
+    Measured {
+        when: jiff::Timestamp::now().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        fingerprint: report.fingerprint.clone(),
+        bandwidth: read.into_iter().collect(),
+        compute: compute::points(threads, cores, None),
+        ..Measured::default()
+    }
+}
+
 /// One RAM point alone, for comparing with other programs in the same minute.
 pub fn ram_bandwidth(kernel: &str, threads: u32, bytes: u64) -> Option<BandwidthPoint> {
     let kernel = bandwidth::KERNELS.into_iter().find(|k| k.name() == kernel)?;
