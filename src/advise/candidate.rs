@@ -267,13 +267,14 @@ fn expect(input: &Input<'_>, p: &Processor, c: &mut Candidate) {
     c.weight_bytes = prediction.memory.weights;
     c.kv_bytes = prediction.memory.kv_cache;
     let too_big = prediction.memory.total > c.memory_limit_bytes;
-    if too_big && p.kind == ProcessorKind::DiscreteGpu && c.framework == "llama.cpp" {
-        if let Some((n, all)) = layers_that_fit(input, &prediction, c.memory_limit_bytes) {
-            if let Some(cpu) = input.device.cpu_processor() {
-                split(input, cpu, c, prediction, n, all);
-                return;
-            }
-        }
+    if too_big
+        && p.kind == ProcessorKind::DiscreteGpu
+        && c.framework == "llama.cpp"
+        && let Some((n, all)) = layers_that_fit(input, &prediction, c.memory_limit_bytes)
+        && let Some(cpu) = input.device.cpu_processor()
+    {
+        split(input, cpu, c, prediction, n, all);
+        return;
     }
     fill(c, prediction);
 }

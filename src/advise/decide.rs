@@ -168,14 +168,14 @@ fn limits(input: &Input<'_>, c: &mut Candidate) {
             over: 0.0,
         });
     }
-    if let (Some(max), Some(t)) = (r.max_ttft_s, &c.ttft_s) {
-        if t.value > max {
-            out.push(Rejection {
-                by: "ttft".to_owned(),
-                why: format!("first token after {:.2} s expected, {max:.2} s allowed", t.value),
-                over: t.value / max - 1.0,
-            });
-        }
+    if let (Some(max), Some(t)) = (r.max_ttft_s, &c.ttft_s)
+        && t.value > max
+    {
+        out.push(Rejection {
+            by: "ttft".to_owned(),
+            why: format!("first token after {:.2} s expected, {max:.2} s allowed", t.value),
+            over: t.value / max - 1.0,
+        });
     }
     let asked = r.min_quality;
     let floor = asked.unwrap_or(values(r.objective).min_quality);

@@ -81,10 +81,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<DeviceTable, csv::Error> {
         );
     }
     for line in csv::Reader::from_reader(SUPPLEMENT.as_bytes()).deserialize() {
-        let e: Extra = match line {
-            Ok(e) => e,
-            Err(error) => return Err(error),
-        };
+        let e: Extra = line?;
         if let Some(d) = table.get_mut(&e.device_id) {
             d.bandwidth_gbs = d.bandwidth_gbs.or(e.bandwidth_gbs);
             d.fp32_tflops = d.fp32_tflops.or(e.fp32_tflops);

@@ -221,7 +221,7 @@ fn flash(row: &RawRow) -> Option<bool> {
 
 /// Parameter count in a model's name: `Qwen2.5-7B`, `smollm-135M`; the largest, so that `30B-A3B` is 30.
 fn named_billions(model: &str) -> Option<f64> {
-    words(model).filter_map(|w| billions_word(w)).reduce(f64::max)
+    words(model).filter_map(billions_word).reduce(f64::max)
 }
 
 /// Active parameters in a name: `A3B`.

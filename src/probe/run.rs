@@ -3,7 +3,9 @@
 use super::host::Host;
 use super::live::LiveHost;
 use super::report::{ProbeReport, System};
-use super::{apis, cache, cpu, fingerprint, gpu, limits, measure, memory, npu, parts, pci, power, system};
+use super::{
+    apis, cache, cpu, fingerprint, gpu, limits, measure, memory, npu, parts, pci, power, system,
+};
 use crate::model::{DeviceProblem, Fact};
 
 /// What a probe may do beyond reading.

@@ -62,7 +62,7 @@ fn headline(view: &View, out: &mut Limited) {
         "\n| Framework | Quantization | Memory usage | Speed improvement | Quality | Use case |\n",
     );
     out.push("|---|---|---|---|---|---|\n");
-    out.rows(view.headline.iter().map(|r| headline_row(r)), 0.6);
+    out.rows(view.headline.iter().map(headline_row), 0.6);
 }
 
 fn headline_row(row: &HeadlineRow) -> String {

@@ -43,10 +43,16 @@ pub(crate) fn prepare_all(
             continue;
         }
         on_progress(&key, 0.0, "starting");
-        let prepared =
-            prepare_one(&key, &planned.source, cache, corpus, supervisor, &mut |fraction, step| {
+        let prepared = prepare_one(
+            &key,
+            &planned.source,
+            cache,
+            corpus,
+            supervisor,
+            &mut |fraction, step| {
                 on_progress(&key, fraction, step);
-            })?;
+            },
+        )?;
         made.insert(key, prepared);
     }
     Some(made)

@@ -80,8 +80,14 @@ fn reference(
         }
         let key =
             Key { backend: id.to_owned(), model: planned.case.model.clone(), precision: REFERENCE };
-        let made =
-            prepare::prepare_one(&key, &planned.source, variants, None, supervisor, &mut |_, _| {})?;
+        let made = prepare::prepare_one(
+            &key,
+            &planned.source,
+            variants,
+            None,
+            supervisor,
+            &mut |_, _| {},
+        )?;
         let variant = match made {
             Ok(variant) => variant,
             Err((outcome, _)) => {

@@ -95,9 +95,10 @@ pub fn blocked_difference(blocks: &[(Vec<f64>, Vec<f64>)]) -> Option<Estimate> {
     if blocks.iter().any(|(b, h)| b.is_empty() || b.len() != h.len()) || 2 * n < blocks.len() + 2 {
         return None;
     }
-    let sum =
-        |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| blocks.iter().flat_map(pick).sum::<f64>();
-    let difference = (sum(|b| &b.1) - sum(|b| &b.0)) / n as f64;
+    let (base_sum, head_sum) = blocks.iter().fold((0.0, 0.0), |(b, h), (base, head)| {
+        (b + base.iter().sum::<f64>(), h + head.iter().sum::<f64>())
+    });
+    let difference = (head_sum - base_sum) / n as f64;
     let mut squares = 0.0;
     for (base, head) in blocks {
         let level = (base.iter().sum::<f64>() + head.iter().sum::<f64>()) / (2 * base.len()) as f64;

@@ -200,7 +200,7 @@ fn an_interrupt_leaves_a_valid_record_and_says_how_to_go_on() {
         .unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     // Once the record exists the run is under way; the hanging case holds it there.
-    while std::fs::read_dir(&out).is_ok_and(|mut d| d.next().is_some()) == false {
+    while !std::fs::read_dir(&out).is_ok_and(|mut d| d.next().is_some()) {
         std::thread::yield_now();
     }
     let mut first = String::new();

@@ -17,7 +17,7 @@ fn host(name: &str) -> ProbeReport {
     probe::run(&host, ProbeOptions { use_cache: false })
 }
 
-fn text<'a>(fact: &'a probe::Known<String>) -> &'a str {
+fn text(fact: &probe::Known<String>) -> &str {
     fact.as_ref().map_or("", |f| f.value.as_str())
 }
 

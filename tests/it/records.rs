@@ -77,12 +77,6 @@ impl Run {
         self
     }
 
-    /// Adds a case that ended another way.
-    pub fn ended(mut self, case: Case, run: u32, outcome: CaseOutcome) -> Self {
-        self.push(case, run, outcome, vec![]);
-        self
-    }
-
     fn push(&mut self, case: Case, run: u32, outcome: CaseOutcome, series: Vec<Series>) {
         self.clock += 10;
         self.record.cases.push(CaseRecord {

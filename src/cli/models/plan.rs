@@ -48,7 +48,12 @@ pub(super) fn run(args: &PlanArgs, spec: &ModelSpec, output: &Output) -> Option<
     Some(printed.map(|()| exit::OK))
 }
 
-fn text(args: &PlanArgs, spec: &ModelSpec, precision: Option<Precision>, plan: &MemoryPlan) -> String {
+fn text(
+    args: &PlanArgs,
+    spec: &ModelSpec,
+    precision: Option<Precision>,
+    plan: &MemoryPlan,
+) -> String {
     let name: String = spec.name.chars().filter(|c| !c.is_control()).take(40).collect();
     let width = precision.map_or("as stored".to_owned(), |p| p.to_string());
     let mut out = format!(

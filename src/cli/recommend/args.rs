@@ -224,7 +224,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(format!("unknown unit in `{text}`; write 6GiB or 800MB")),
     };
     let bytes = value * scale;
-    if bytes >= 1.0 && bytes < 1e18 {
+    if (1.0..1e18).contains(&bytes) {
         Ok(bytes as u64)
     } else {
         Err(format!("`{text}` is out of range"))

@@ -205,11 +205,12 @@ fn commands(t: &mut String, pick: &Choice) {
         };
         let _ = writeln!(t, "\n  Install {} ({state})", c.framework_name);
         command_line(t, &pick.commands.install);
-        if let FrameworkState::NotInstalled { hint } = &c.state {
-            if !hint.is_empty() && c.bench {
-                let _ = writeln!(t, "  to measure it with edge-advisor");
-                command_line(t, &clean(hint));
-            }
+        if let FrameworkState::NotInstalled { hint } = &c.state
+            && !hint.is_empty()
+            && c.bench
+        {
+            let _ = writeln!(t, "  to measure it with edge-advisor");
+            command_line(t, &clean(hint));
         }
     }
     if !pick.commands.run.is_empty() {

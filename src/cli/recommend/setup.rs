@@ -53,7 +53,7 @@ impl Setup {
 
     /// Where a catalogue model comes from.
     pub fn source_of(&self, name: &str) -> ModelSource {
-        self.catalog.get(name).map_or(ModelSource::None, |e| hub_source(e))
+        self.catalog.get(name).map_or(ModelSource::None, hub_source)
     }
 }
 

@@ -132,7 +132,7 @@ fn chart(
 ) -> Option<String> {
     let rows: Vec<Row> = rows.take(MAX_ROWS).collect();
     let max = rows.iter().map(Row::end).fold(0.0, f64::max);
-    if rows.is_empty() || !(max > 0.0) {
+    if rows.is_empty() || max.is_nan() || max <= 0.0 {
         return None;
     }
     let groups = rows.chunk_by(|a, b| a.framework == b.framework).count();

@@ -96,11 +96,11 @@ fn name(c: &CaseView) -> String {
 fn extremes<'a>(
     panel: &Panel<'a>,
     value: impl Fn(&CaseView) -> Option<f64>,
-) -> Option<((&'a CaseView, f64), (&'a CaseView, f64))> {
+) -> Option<[(&'a CaseView, f64); 2]> {
     let mut values: Vec<(&CaseView, f64)> =
         panel.cases.iter().filter_map(|c| Some((*c, value(c)?))).collect();
     values.sort_by(|a, b| a.1.total_cmp(&b.1));
-    Some((*values.first()?, *values.last()?))
+    Some([*values.first()?, *values.last()?])
 }
 
 fn pareto_words(panel: &Panel, quality: Quality) -> String {
@@ -124,7 +124,7 @@ fn pareto_words(panel: &Panel, quality: Quality) -> String {
 
 fn speed_words(panel: &Panel, m: Metric) -> String {
     let value = |c: &CaseView| metric(c, m).map(|v| v.median.value);
-    let Some(((slow, low), (fast, high))) = extremes(panel, value) else { return String::new() };
+    let Some([(slow, low), (fast, high)]) = extremes(panel, value) else { return String::new() };
     let unit = m.unit().symbol();
     format!(
         "From {} {unit} ({}) to {} {unit} ({}). Whiskers are 95 % intervals of the median.{}",
@@ -143,7 +143,7 @@ fn split_words(panel: &Panel) -> String {
 
 fn memory_words(panel: &Panel) -> String {
     let value = |c: &CaseView| c.memory.as_ref().map(|m| m.peak.value);
-    let Some(((least, low), (most, high))) = extremes(panel, value) else { return String::new() };
+    let Some([(least, low), (most, high)]) = extremes(panel, value) else { return String::new() };
     format!(
         "Peak memory from {} ({}) to {} ({}). One colour where mapped files make the parts add up to more than \
          the peak.{}",
@@ -161,7 +161,7 @@ fn latency_words(panel: &Panel) -> String {
         m.cv
     };
     let steadiest = match extremes(panel, value) {
-        Some(((steady, low), (unsteady, high))) => format!(
+        Some([(steady, low), (unsteady, high)]) => format!(
             " Steadiest is {} (coefficient of variation {:.1} %), least steady {} ({:.1} %).",
             name(steady),
             low * 100.0,

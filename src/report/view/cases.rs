@@ -313,7 +313,8 @@ fn roofline(g: &Group) -> Vec<RooflinePoint> {
         return Vec::new();
     };
     let Workload::Generate { prompt, .. } = g.case.workload else { return Vec::new() };
-    if variant.size_bytes == 0 || !(variant.bits_per_weight > 0.0) {
+    if variant.size_bytes == 0 || variant.bits_per_weight.is_nan() || variant.bits_per_weight <= 0.0
+    {
         return Vec::new();
     }
     let bytes = variant.size_bytes as f64;

@@ -33,13 +33,7 @@ fn sum_lanes(acc: &[f32; LANES]) -> f32 {
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     // x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its Taylor series to the seventh power; the bits of 2^n directly.
-    let bounded = if x < -87.3 {
-        -87.3
-    } else if x > 88.7 {
-        88.7
-    } else {
-        x
-    };
+    let bounded = x.clamp(-87.3, 88.7);
     let rounded = bounded * std::f32::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
     let r = (bounded - n * 0.693_359_4) + n * 2.121_944_4e-4;
