@@ -1,4 +1,4 @@
-//! The frameworks: each is one module here and one line in [`registry`].
+//! The frameworks: each is one module here and one line in `registry`.
 //!
 //! A backend makes variants of a model, opens them, and runs them. It never times itself: the
 //! harness in `worker` does, around the smallest call that returns when the device is done.

@@ -66,7 +66,7 @@ pub trait Host {
     /// Target of a symbolic link.
     fn link(&self, path: &str) -> Option<String>;
     fn access(&self, path: &str) -> Access;
-    /// Standard output of one of [`TOOLS`], within a deadline.
+    /// Standard output of one of the listed tools, within a deadline.
     fn command(&self, tool: &str, args: &[&str]) -> Result<String, CommandError>;
     /// `[eax, ebx, ecx, edx]`; `None` off x86.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> Option<[u32; 4]>;

@@ -204,7 +204,7 @@ fn other_devices_and_builds_are_not_comparable() {
     assert_eq!(result.overall, Overall::NotComparable);
     assert!(result.notes[0].contains("different devices"));
     let policy = Policy::parse("version = 1\nallow_different_devices = true\n").expect("a policy");
-    let allowed = judge_with(&[base.clone()], &[head], &policy);
+    let allowed = judge_with(std::slice::from_ref(&base), &[head], &policy);
     assert_ne!(allowed.overall, Overall::NotComparable);
     let mut head = quick("b", 1);
     head.header.build.profile = "debug".into();
@@ -297,7 +297,7 @@ fn goals_compare_with_the_16_bit_sibling() {
          [[goal]]\nname = \"quality\"\nmetrics = [\"top1_agreement\"]\nat_least = 0.95\n",
     )
     .expect("a policy");
-    let result = judge_with(&[record.clone()], &[record], &policy);
+    let result = judge_with(std::slice::from_ref(&record), std::slice::from_ref(&record), &policy);
     let verdicts = |name: &str| -> Vec<GoalVerdict> {
         result.goals.iter().filter(|g| g.name == name).map(|g| g.verdict).collect()
     };

@@ -5,6 +5,7 @@ mod bad_input;
 mod browser;
 mod ci_scripts;
 mod compare;
+mod engine;
 mod faults;
 mod gate;
 mod history;

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn one_run_has_an_inner_interval_and_several_have_an_outer_one() {
         let run: Vec<f64> = (0..20).map(|i| 100.0 + f64::from(i % 5)).collect();
-        let one = summary(Metric::DecodeTokS, &[run.clone()], 0, 1).unwrap();
+        let one = summary(Metric::DecodeTokS, std::slice::from_ref(&run), 0, 1).unwrap();
         assert_eq!((one.n, one.runs, one.interval.as_str()), (20, 1, "within one run"));
         let shifted: Vec<f64> = run.iter().map(|x| x * 1.1).collect();
         let two = summary(Metric::DecodeTokS, &[run, shifted], 0, 1).unwrap();
