@@ -102,8 +102,9 @@ fn runs_in(dir: &Path) -> Vec<PathBuf> {
 
 /// The shape of a case's model: from the file that ran where it is GGUF, else from the catalogue.
 pub(super) fn shape_of(case: &CaseRecord) -> Option<ModelSpec> {
-    let file = case.variant.as_ref().map(|v| v.path.as_path()).filter(|p| p.is_file());
-    if let Some(spec) = file.and_then(|p| gguf::to_spec(&gguf::Gguf::open(p).ok()?).ok()) {
+    let variants = crate::dirs::cache().join("variants");
+    let file = case.variant.as_ref().map(|v| variants.join(&v.path)).filter(|p| p.is_file());
+    if let Some(spec) = file.and_then(|p| gguf::to_spec(&gguf::Gguf::open(&p).ok()?).ok()) {
         return Some(spec);
     }
     Catalog::load().ok()?.get(&case.case.model).ok().map(catalog::build)

@@ -168,16 +168,16 @@ impl Runner<'_> {
             record.outcome = outcome.clone();
             return false;
         }
-        match prepared.get(&Key::of(planned)) {
-            Some(Ok(variant)) => record.variant = Some(variant.clone()),
+        let variant = match prepared.get(&Key::of(planned)) {
+            Some(Ok(variant)) => variant.clone(),
             Some(Err((outcome, stderr))) => {
                 record.outcome = outcome.clone();
                 record.stderr_tail = stderr.clone();
                 return false;
             }
             None => return true,
-        }
-        let variant = record.variant.clone().expect("set above");
+        };
+        record.variant = Some(self.portable(&variant));
         if let Some(reason) = too_large(&variant, planned, self.device) {
             record.outcome = CaseOutcome::Skipped { reason };
             return false;
@@ -199,6 +199,13 @@ impl Runner<'_> {
             validity::judge(record, self.device, &self.plan.protocol);
         }
         stopped
+    }
+
+    /// The variant as a record keeps it: its place in the cache, not this machine's paths.
+    fn portable(&self, variant: &Variant) -> Variant {
+        let name = variant.path.file_name().map(PathBuf::from).unwrap_or_default();
+        let path = variant.path.strip_prefix(&self.cache).map_or(name, PathBuf::from);
+        Variant { path, ..variant.clone() }
     }
 
     fn measure(
