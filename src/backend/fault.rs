@@ -69,7 +69,7 @@ fn at_open(fault: &str) -> Result<(), BackendError> {
             crate::worker::write_raw(b"{\"event\":\"sam");
             std::process::exit(0);
         }
-        "alloc_fails" => drop(Vec::<u8>::with_capacity(isize::MAX as usize)),
+        "alloc_fails" => drop(std::hint::black_box(Vec::<u8>::with_capacity(isize::MAX as usize))),
         "huge_allocation" => grow_until_killed(),
         "unsupported" => return Err(BackendError::Unsupported("scripted limit".to_owned())),
         "not_installed" => {
