@@ -18,14 +18,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_unique_and_every_listed_backend_says_how_to_get_it_and_what_for() {
+    fn ids_are_unique_and_every_listed_backend_says_what_it_is_for_and_where_it_lives() {
         let mut seen = std::collections::BTreeSet::new();
         for backend in all() {
             let info = backend.info();
             assert!(seen.insert(info.id), "{} twice", info.id);
             assert!(!info.precisions.is_empty() && !info.kinds.is_empty(), "{}", info.id);
             if info.listed {
-                assert!(!info.use_case.is_empty() && info.claim.is_some(), "{}", info.id);
+                assert!(!info.use_case.is_empty() && !info.homepage.is_empty(), "{}", info.id);
             }
         }
     }
