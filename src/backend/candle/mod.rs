@@ -14,5 +14,5 @@ mod weights;
 
 pub(super) use backend::Candle;
 
-/// Version of candle-core this build is made with; a test compares it with Cargo.lock.
+/// Version of candle-core this build is made with; keep it equal to Cargo.lock.
 const CANDLE_VERSION: &str = "0.11.1";

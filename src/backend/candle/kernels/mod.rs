@@ -1,6 +1,6 @@
 //! The arithmetic: weight blocks times activations, and the small vector functions between matrices.
 //!
-//! `x86` and `rows` hold the kernels' unsafe code; everything else is safe and compiled once per instruction set.
+//! Unsafe code is in `x86`, `rows`, `isa` and `half_floats`; the rest is safe and compiled once per instruction set.
 
 mod activations;
 mod dequant;
