@@ -18,6 +18,7 @@ fn open(dir: &Path, source: &Path, precision: Precision) -> Box<dyn TextSession>
             precision,
             cache: dir,
             corpus: None,
+            inputs: None,
             progress: &mut |_, _| {},
         })
         .expect("a variant");

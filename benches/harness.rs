@@ -27,6 +27,7 @@ fn null_case(samples: u32) -> Request {
             precision: Precision::F32,
             cache: std::path::Path::new("none"),
             corpus: None,
+            inputs: None,
             progress: &mut |_, _| {},
         })
         .expect("nothing to prepare");
@@ -50,6 +51,7 @@ fn null_case(samples: u32) -> Request {
         },
         seed: 1,
         quality: None,
+        graph: None,
     }))
 }
 

@@ -15,6 +15,7 @@ pub mod suite;
 // L2: what is here, what to expect, what to advise, what changed.
 pub mod advise;
 pub mod compare;
+pub mod inputs;
 pub mod predict;
 pub mod probe;
 pub mod quality;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Metric, ModelKind, Precision, ProcessorKind, Variant, Workload};
+use crate::model::{Metric, ModelKind, Precision, ProcessorKind, Tensor, Variant, Workload};
 use crate::record::SessionFacts;
 
 /// The field's claim about a framework, shown beside what was measured.
@@ -103,6 +103,8 @@ pub struct PrepareRequest<'a> {
     pub cache: &'a Path,
     /// Calibration or importance text, where the precision needs one.
     pub corpus: Option<&'a Path>,
+    /// Calibration inputs of a graph ([`crate::inputs::InputSet`]), where there are any.
+    pub inputs: Option<&'a Path>,
     /// Called with a fraction in 0..=1 and the step's name.
     pub progress: &'a mut dyn FnMut(f64, &str),
 }
@@ -122,6 +124,11 @@ pub struct OpenRequest {
 /// A framework.
 pub trait Backend: Send + Sync {
     fn info(&self) -> &'static BackendInfo;
+
+    /// Of [`BackendInfo::precisions`] those it can make for this kind of work.
+    fn precisions(&self, _: &Workload) -> &'static [Precision] {
+        self.info().precisions
+    }
 
     /// Cheap and safe in the main process: looks for files, loads no native code.
     fn availability(&self) -> Availability;
@@ -175,7 +182,13 @@ pub trait TextSession {
 pub trait GraphSession {
     fn facts(&self) -> SessionFacts;
 
-    /// Fills the inputs for `index` of the suite's deterministic input set.
+    /// Takes one inference's inputs, one tensor for each of the graph's; shapes may differ from call to call where the
+    /// graph's axes are free. False where the session makes inputs of its own.
+    fn set_inputs(&mut self, _: &[Tensor]) -> Result<bool, BackendError> {
+        Ok(false)
+    }
+
+    /// Fills the inputs with data of the session's own making.
     fn set_input(&mut self, index: usize) -> Result<(), BackendError>;
 
     /// One inference of the batch.
@@ -183,6 +196,11 @@ pub trait GraphSession {
 
     /// The last run's first floating-point output, flattened.
     fn output(&self) -> Result<Vec<f32>, BackendError>;
+
+    /// Its axes, outermost first; `None` where the session does not know them.
+    fn output_shape(&self) -> Option<Vec<usize>> {
+        None
+    }
 }
 
 /// A framework's own benchmark program, for a build that cannot be loaded as a library. It times itself, so its

@@ -11,7 +11,8 @@ use clap::Args as ClapArgs;
 use super::{CliError, CliResult, Format, Output, exit, progress::Progress};
 use crate::catalog;
 use crate::dirs;
-use crate::model::{Device, Protocol, Workload};
+use crate::formats;
+use crate::model::{Device, ModelKind, Protocol, Workload};
 use crate::probe;
 use crate::quality::{self, Chunks};
 use crate::record::{BuildInfo, RecordWriter, RunHeader, RunRecord, SCHEMA_VERSION};
@@ -57,6 +58,12 @@ pub(crate) struct Args {
     /// Context depths to measure at.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     depth: Vec<u32>,
+    /// Inputs of one inference, for models that are no LLM.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Tokens, samples or picture side of one inference, where the model leaves it open; 0 for the usual.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    length: u32,
     /// Backend options; repeat a key for one case a value (`--option kv=f16 --option kv=q8_0`).
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     options: Vec<(String, String)>,
@@ -306,21 +313,37 @@ fn suite_of_flags(args: &Args) -> Suite {
     }
     let workload =
         |&depth: &u32| Workload::Generate { prompt: args.prompt, decode: args.decode, depth };
+    let (graphs, texts): (Vec<String>, Vec<String>) =
+        args.model.iter().cloned().partition(|name| is_graph(name));
+    let group = |models: Vec<String>, workloads| Group {
+        models,
+        backends: args.backend.clone(),
+        precisions: args.precision.clone(),
+        devices: args.device.clone(),
+        workloads,
+        threads: args.threads.clone(),
+        options: options.clone(),
+    };
+    let infer = vec![Workload::Infer { batch: args.batch, length: args.length }];
+    let groups = [group(texts, args.depth.iter().map(workload).collect()), group(graphs, infer)];
     Suite {
         name: "bench".to_owned(),
         description: String::new(),
         protocol: ProtocolChoice::Custom(Protocol::default()),
         runs: 1,
-        group: vec![Group {
-            models: args.model.clone(),
-            backends: args.backend.clone(),
-            precisions: args.precision.clone(),
-            devices: args.device.clone(),
-            workloads: args.depth.iter().map(workload).collect(),
-            threads: args.threads.clone(),
-            options,
-        }],
+        group: groups.into_iter().filter(|g| !g.models.is_empty()).collect(),
     }
+}
+
+/// True for a model that is run by one inference a call: embedding, vision, speech, as ONNX or safetensors.
+fn is_graph(name: &str) -> bool {
+    let Ok(model) = catalog::resolve_model(name) else { return false };
+    if model.path.extension().is_some_and(|e| e == "gguf") {
+        return false;
+    }
+    let kind = model.entry.map(|e| e.kind);
+    let read = || formats::inspect(&model.path).ok().map(|i| i.spec.kind);
+    kind.or_else(read).is_some_and(|k| k != ModelKind::Llm)
 }
 
 fn plan(suite: &Suite, device: &Device, seed: u64) -> Result<Plan, CliError> {

@@ -1,13 +1,14 @@
-//! Text to token ids with the tokenizer a GGUF carries. The only home of `tokenizers`.
+//! Text to token ids with the tokenizer a GGUF carries, or a `tokenizer.json`. The only home of `tokenizers`.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior::Isolated;
-use tokenizers::{PreTokenizerWrapper, Tokenizer as Inner};
+use tokenizers::{PreTokenizerWrapper, Tokenizer as Inner, TruncationParams};
 
 use super::FormatError;
 use super::gguf::Gguf;
@@ -35,6 +36,9 @@ pub struct Tokenizer {
     /// Set where the model wants a beginning-of-text token.
     bos: Option<u32>,
 }
+
+/// A `tokenizer.json` of a large vocabulary takes some 20 MB.
+const MAX_FILE: u64 = 128 << 20;
 
 impl Tokenizer {
     /// Builds the tokenizer that `gguf` describes: byte-level BPE with a known pre-tokenizer.
@@ -70,6 +74,34 @@ impl Tokenizer {
         let wants_bos = gguf.get("tokenizer.ggml.add_bos_token").and_then(|v| v.as_bool());
         let bos = gguf.u64("tokenizer.ggml.bos_token_id").and_then(|id| u32::try_from(id).ok());
         Ok(Self { inner, bos: bos.filter(|_| wants_bos == Some(true)) })
+    }
+
+    /// Reads a `tokenizer.json`.
+    pub fn from_file(path: &Path) -> Result<Self, FormatError> {
+        let read = |e| FormatError::read(path, e);
+        if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE {
+            return Err(FormatError::damaged(path, format!("more than {MAX_FILE} bytes")));
+        }
+        let bytes = std::fs::read(path).map_err(read)?;
+        let inner = Inner::from_bytes(bytes);
+        let mut inner = inner.map_err(|e| FormatError::damaged(path, e.to_string()))?;
+        inner.with_padding(None);
+        Ok(Self { inner, bos: None })
+    }
+
+    /// Token ids with the model's special tokens around them, cut to `length`.
+    pub fn encode_framed(&self, text: &str, length: usize) -> Result<Vec<u32>, String> {
+        let mut inner = self.inner.clone();
+        let cut = TruncationParams { max_length: length, ..TruncationParams::default() };
+        inner.with_truncation(Some(cut)).map_err(|e| e.to_string())?;
+        let encoding = inner.encode(text, true).map_err(|e| e.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The token that fills a row up; 0 where none is named.
+    pub fn padding(&self) -> u32 {
+        let names = ["[PAD]", "<pad>", "<|pad|>"];
+        names.iter().find_map(|name| self.inner.token_to_id(name)).unwrap_or(0)
     }
 
     /// Token ids of a text, without special tokens.

@@ -8,6 +8,7 @@ mod metric;
 mod outcome;
 mod precision;
 mod spec;
+mod tensor;
 mod variant;
 
 pub use case::{Case, Protocol, Workload};
@@ -20,4 +21,5 @@ pub use metric::{Direction, Metric, Unit};
 pub use outcome::{CaseOutcome, Finding, FindingKind, Phase};
 pub use precision::{Family, Precision, PrecisionClass};
 pub use spec::{Attention, ModelKind, ModelSpec, Role, TensorSpec};
+pub use tensor::{Tensor, TensorData, TensorType};
 pub use variant::{TypeCount, Variant};

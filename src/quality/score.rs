@@ -59,7 +59,7 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
     f64::from(max) + sum.ln()
 }
 
-fn arg_max(logits: &[f32]) -> u32 {
+pub(super) fn arg_max(logits: &[f32]) -> u32 {
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.map_or(0, |(i, _)| i as u32)
 }

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
 use crate::backend::{self, Availability, Backend};
-use crate::model::{Case, CaseOutcome, Precision, Protocol};
+use crate::model::{Case, CaseOutcome, ModelKind, Precision, Protocol, Workload};
 use crate::suite::{Group, Suite};
 
 #[derive(Debug, thiserror::Error)]
@@ -90,11 +90,11 @@ fn expand_group(
     let option_sets = product(&group.options);
     for model in &group.models {
         let (name, source) = resolve(model)?;
-        for backend in backends(&group.backends)? {
+        for backend in backends(&group.backends, &group.workloads)? {
             let skip = unavailable(backend);
-            for precision in precisions(backend, &group.precisions)? {
-                for device in &group.devices {
-                    for workload in &group.workloads {
+            for workload in &group.workloads {
+                for precision in precisions(backend, &group.precisions, workload)? {
+                    for device in &group.devices {
                         for &t in &group.threads {
                             for options in &option_sets {
                                 let case = Case {
@@ -118,11 +118,22 @@ fn expand_group(
     Ok(())
 }
 
-fn backends(names: &[String]) -> Result<Vec<&'static dyn Backend>, PlanError> {
+fn backends(
+    names: &[String],
+    workloads: &[Workload],
+) -> Result<Vec<&'static dyn Backend>, PlanError> {
+    // Text engines know nothing of graphs: `all` means those of the trade.
+    let fits = |b: &&dyn Backend| {
+        let kinds = b.info().kinds;
+        workloads.iter().any(|w| match w {
+            Workload::Generate { .. } => kinds.contains(&ModelKind::Llm),
+            Workload::Infer { .. } => kinds.iter().any(|k| *k != ModelKind::Llm),
+        })
+    };
     let mut found = Vec::new();
     for name in names {
         if name == "all" {
-            found.extend(backend::all().iter().copied().filter(|b| b.info().listed));
+            found.extend(backend::all().iter().copied().filter(|b| b.info().listed).filter(fits));
         } else {
             let backend = backend::find(name).ok_or_else(|| PlanError::UnknownBackend {
                 name: name.clone(),
@@ -134,8 +145,12 @@ fn backends(names: &[String]) -> Result<Vec<&'static dyn Backend>, PlanError> {
     Ok(found)
 }
 
-fn precisions(backend: &dyn Backend, names: &[String]) -> Result<Vec<Precision>, PlanError> {
-    let offered = backend.info().precisions;
+fn precisions(
+    backend: &dyn Backend,
+    names: &[String],
+    workload: &Workload,
+) -> Result<Vec<Precision>, PlanError> {
+    let offered = backend.precisions(workload);
     if names.iter().any(|n| n == "all") {
         return Ok(offered.to_vec());
     }

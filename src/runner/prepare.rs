@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::graph::{self, Graphs};
 use super::plan::PlannedCase;
 use crate::model::{CaseOutcome, Precision, Variant};
 use crate::worker::{Ended, Event, PrepareTask, Request, Supervisor};
@@ -33,6 +34,7 @@ pub(crate) fn prepare_all(
     cases: &[PlannedCase],
     cache: &Path,
     corpus: Option<&Path>,
+    graphs: &Graphs,
     supervisor: &Supervisor,
     on_progress: &mut dyn FnMut(&Key, f64, &str),
 ) -> Option<BTreeMap<Key, Prepared>> {
@@ -42,12 +44,21 @@ pub(crate) fn prepare_all(
         if made.contains_key(&key) {
             continue;
         }
+        let inputs = match graphs.get(&graph::key(planned)) {
+            Some(Err(why)) => {
+                made.insert(key, Err((graph::outcome(why), String::new())));
+                continue;
+            }
+            Some(Ok(graph)) => Some(graph.calibration.as_path()),
+            None => None,
+        };
         on_progress(&key, 0.0, "starting");
         let prepared = prepare_one(
             &key,
             &planned.source,
             cache,
             corpus,
+            inputs,
             supervisor,
             &mut |fraction, step| {
                 on_progress(&key, fraction, step);
@@ -64,6 +75,7 @@ pub(crate) fn prepare_one(
     source: &Path,
     cache: &Path,
     corpus: Option<&Path>,
+    inputs: Option<&Path>,
     supervisor: &Supervisor,
     on_progress: &mut dyn FnMut(f64, &str),
 ) -> Option<Prepared> {
@@ -74,6 +86,7 @@ pub(crate) fn prepare_one(
         precision: key.precision,
         cache: cache.to_owned(),
         corpus: corpus.map(Path::to_owned),
+        inputs: inputs.map(Path::to_owned),
     });
     let mut variant = None;
     let result = supervisor.run(&request, &mut |event| match event {

@@ -85,6 +85,7 @@ fn reference(
             &planned.source,
             variants,
             None,
+            None,
             supervisor,
             &mut |_, _| {},
         )?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::graph::{self, GraphInputs, Graphs};
 use super::plan::{Plan, PlannedCase};
 use super::prepare::{self, Key, Prepared};
 use super::quality::{self, QualityPlan, Tasks};
@@ -15,7 +16,7 @@ use crate::probe::{self, LiveHost, LoadMonitor};
 use crate::record::{
     CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts,
 };
-use crate::worker::{Ended, Event, MeasureRequest, QualityTask, Request, Supervisor};
+use crate::worker::{Ended, Event, GraphTask, MeasureRequest, QualityTask, Request, Supervisor};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -91,10 +92,15 @@ impl Runner<'_> {
             .filter(|(_, run, planned)| !finished.contains(&(planned.case.id(), *run)))
             .collect();
         let wanted: Vec<PlannedCase> = open.iter().map(|(_, _, p)| (*p).clone()).collect();
+        let mut graphs = graph::make_all(&wanted, &self.cache, &mut |model| {
+            let key = format!("inputs of {model}");
+            on_event(RunEvent::Preparing { key, fraction: 0.0, step: "making" });
+        });
         let prepared = prepare::prepare_all(
             &wanted,
             &self.cache,
             Some(&self.corpus),
+            &graphs,
             &self.supervisor,
             &mut |key, fraction, step| {
                 let key = format!("{} {} {}", key.backend, key.model, key.precision);
@@ -110,7 +116,9 @@ impl Runner<'_> {
                     let key = format!("quality reference of {model}");
                     on_event(RunEvent::Preparing { key, fraction: 0.0, step: "running" });
                 };
-                quality::prepare_all(plan, &wanted, &self.cache, &self.supervisor, step)
+                let (cache, supervisor) = (&self.cache, &self.supervisor);
+                graph::references(&wanted, &mut graphs, cache, supervisor, step)
+                    .and_then(|()| quality::prepare_all(plan, &wanted, cache, supervisor, step))
             }
             None => Some(Tasks::new()),
         };
@@ -126,7 +134,8 @@ impl Runner<'_> {
             });
             let before = Instant::now();
             let mut record = blank(planned, run, position as u32, (self.now)());
-            let stopped = self.case(planned, &prepared, &tasks, &host, &mut record, on_event);
+            let stopped =
+                self.case(planned, &prepared, (&tasks, &graphs), &host, &mut record, on_event);
             if stopped {
                 return self.end(writer, summary, true);
             }
@@ -159,7 +168,7 @@ impl Runner<'_> {
         &self,
         planned: &PlannedCase,
         prepared: &BTreeMap<Key, Prepared>,
-        tasks: &Tasks,
+        (tasks, graphs): (&Tasks, &Graphs),
         host: &LiveHost,
         record: &mut CaseRecord,
         on_event: &mut dyn FnMut(RunEvent<'_>),
@@ -187,7 +196,11 @@ impl Runner<'_> {
         // Quality does not change from run to run.
         let quality = tasks.get(&planned.source).filter(|_| record.run == 0);
         let task = quality.and_then(|t| t.as_ref().ok().cloned());
-        let stopped = self.measure(variant, planned, task, record, on_event);
+        let graph = graphs.get(&graph::key(planned)).and_then(|g| g.as_ref().ok());
+        let stopped = self.measure(variant, planned, task, graph, record, on_event);
+        for note in graph.into_iter().flat_map(|g| &g.notes) {
+            record.findings.push(Finding::note(FindingKind::Note, note.clone()));
+        }
         if let Some(Err(why)) = quality {
             let detail = format!("quality not measured: {why}");
             record.findings.push(Finding::note(FindingKind::Note, detail));
@@ -213,6 +226,7 @@ impl Runner<'_> {
         variant: Variant,
         planned: &PlannedCase,
         quality: Option<QualityTask>,
+        graph: Option<&GraphInputs>,
         record: &mut CaseRecord,
         on_event: &mut dyn FnMut(RunEvent<'_>),
     ) -> bool {
@@ -230,6 +244,11 @@ impl Runner<'_> {
             protocol: self.plan.protocol.clone(),
             seed: self.plan.seed,
             quality,
+            graph: graph.map(|g| GraphTask {
+                // Quality does not change from run to run.
+                reference: g.task.reference.clone().filter(|_| record.run == 0),
+                ..g.task.clone()
+            }),
         }));
         let mut series: BTreeMap<Metric, Series> = BTreeMap::new();
         let mut facts = SessionFacts::default();

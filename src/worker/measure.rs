@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::protocol::{Event, MeasureRequest};
+use super::protocol::{Event, GraphTask, MeasureRequest};
 use super::serve::Events;
-use super::{process, quality};
+use super::{graph, process, quality};
 use crate::backend::{Backend, BackendError, GraphSession, Session, TextSession};
 use crate::model::{Finding, FindingKind, Metric, Phase, Protocol, Workload};
 use crate::stats;
@@ -44,10 +44,13 @@ pub(crate) fn measure(
             }
         }
         Session::Graph(mut s) => {
-            graph(s.as_mut(), request, events)?;
+            let Some(task) = &request.graph else {
+                return Err(BackendError::Failed("no inputs were made for the graph".to_owned()));
+            };
+            graph(s.as_mut(), request, task, events)?;
             finish(events, &s.facts());
             check_finite(&s.output()?, events);
-            Ok(())
+            graph::score(s.as_mut(), task, events)
         }
     }
 }
@@ -134,12 +137,15 @@ fn rewind(session: &mut dyn TextSession, past: &[u32]) -> Result<(), BackendErro
 fn graph(
     session: &mut dyn GraphSession,
     request: &MeasureRequest,
+    task: &GraphTask,
     events: &mut Events,
 ) -> Result<(), BackendError> {
     let Workload::Infer { batch, .. } = request.open.workload else {
         return Err(BackendError::Unsupported("a graph session runs infer workloads only".into()));
     };
-    session.set_input(0)?;
+    if !session.set_inputs(&graph::first(task)?)? {
+        session.set_input(0)?;
+    }
     sample_loop(&request.protocol, events, |events, warmup| {
         let start = Instant::now();
         session.run()?;

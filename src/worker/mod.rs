@@ -3,6 +3,7 @@
 //! A native crash, abort, hang or runaway allocation ends the worker and becomes an outcome; the run goes on.
 
 mod child;
+mod graph;
 mod measure;
 mod process;
 mod protocol;
@@ -11,7 +12,8 @@ mod serve;
 
 pub use child::{Ended, Supervisor, WorkerResult};
 pub use protocol::{
-    Event, MeasureRequest, PROTOCOL_VERSION, PrepareTask, QualityTask, Request, WireError,
+    Event, GraphTask, MeasureRequest, PROTOCOL_VERSION, PrepareTask, QualityTask, Request,
+    WireError,
 };
 pub(crate) use serve::write_raw;
 pub use serve::{SUBCOMMAND, serve};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendDevice, BackendError, OpenRequest};
-use crate::model::{Finding, Metric, Phase, Precision, Protocol, Variant};
+use crate::model::{Finding, Metric, ModelKind, Phase, Precision, Protocol, Variant};
 use crate::record::SessionFacts;
 
 /// Both sides are the same binary; a mismatch means a foreign program answered.
@@ -23,6 +23,20 @@ pub enum Request {
     Measure(Box<MeasureRequest>),
     /// Open a variant and keep its distributions as the reference of `quality`.
     Reference { backend: String, open: Box<OpenRequest>, quality: QualityTask },
+    /// Open a graph and keep its outputs as the reference of `graph`.
+    GraphReference { backend: String, open: Box<OpenRequest>, graph: GraphTask },
+}
+
+/// What a graph is fed, and the outputs it is compared with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GraphTask {
+    pub kind: ModelKind,
+    /// An input set: the first sample is timed, all are scored.
+    pub inputs: PathBuf,
+    /// FP32 outputs of every sample; `None` where quality is not measured.
+    pub reference: Option<PathBuf>,
+    /// Leading samples that are documents, the others being queries that rank them.
+    pub documents: usize,
 }
 
 /// The text quality is measured on, and the reference's file.
@@ -41,6 +55,9 @@ pub struct PrepareTask {
     pub precision: Precision,
     pub cache: PathBuf,
     pub corpus: Option<PathBuf>,
+    /// Calibration inputs of a graph.
+    #[serde(default)]
+    pub inputs: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,6 +69,9 @@ pub struct MeasureRequest {
     pub seed: u64,
     /// Scored after everything else, where present.
     pub quality: Option<QualityTask>,
+    /// What a graph needs; `None` for text.
+    #[serde(default)]
+    pub graph: Option<GraphTask>,
 }
 
 /// What a worker says.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use super::protocol::{Event, PROTOCOL_VERSION, Request, WireError};
-use super::{measure, quality};
+use super::{graph, measure, quality};
 use crate::backend::{self, Backend, BackendError, PrepareRequest, Session};
 use crate::model::Phase;
 
@@ -98,6 +98,7 @@ fn handle(request: Request, events: &mut Events) -> Result<(), WireError> {
                 precision: task.precision,
                 cache: &task.cache,
                 corpus: task.corpus.as_deref(),
+                inputs: task.inputs.as_deref(),
                 progress: &mut |fraction, step| {
                     events.send(&Event::Progress { fraction, step: step.to_owned() });
                 },
@@ -111,6 +112,13 @@ fn handle(request: Request, events: &mut Events) -> Result<(), WireError> {
                 return Err(WireError::Unsupported("only text models have logits".to_owned()));
             };
             quality::write_reference(session.as_mut(), &task, events)?;
+        }
+        Request::GraphReference { backend, open, graph: task } => {
+            events.send(&Event::Phase { phase: Phase::Load });
+            let Session::Graph(mut session) = find(&backend)?.open(&open)? else {
+                return Err(WireError::Unsupported("the session is no graph".to_owned()));
+            };
+            graph::write_reference(session.as_mut(), &task, events)?;
         }
     }
     Ok(())

@@ -30,6 +30,7 @@ fn make(source: &Path, dir: &Path, precision: Precision) -> Result<Variant, Back
         precision,
         cache: &dir.join("cache"),
         corpus: None,
+        inputs: None,
         progress: &mut |_, _| {},
     })
 }

@@ -59,6 +59,7 @@ fn make(
         precision,
         cache: &dirs::cache().join("variants"),
         corpus,
+        inputs: None,
         progress: &mut |_, _| (),
     })
 }

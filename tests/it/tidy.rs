@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("suite", 1),
     ("advise", 2),
     ("compare", 2),
+    ("inputs", 2),
     ("predict", 2),
     ("probe", 2),
     ("quality", 2),
