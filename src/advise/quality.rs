@@ -169,7 +169,7 @@ fn like(p: Precision) -> Option<Precision> {
         P::Int4SymG32 | P::Int4Rtn | P::Nf4 | P::Nvfp4 | P::Mxfp4 | P::Int4Hqq => P::Q4_0,
         P::Int4AsymG32 | P::Int4AsymG64 | P::Int4AsymG128 | P::MlxQ4G128 => P::MlxQ4G64,
         P::Int4SymG64 | P::Int4SymG128 | P::A16W4 => P::Q4_0,
-        P::Int4SymPerChannel => P::Q3_K_M,
+        P::Int4SymPerChannel | P::Int4AsymPerChannel => P::Q3_K_M,
         P::Int4KQuant | P::Int4Mixed | P::MlxMixed => P::Q4_K_S,
         P::MlxQ3G64 => P::Q3_K_S,
         P::MlxQ2G64 => P::IQ2_XXS,

@@ -7,6 +7,7 @@ pub mod candle;
 mod fault;
 mod llama_cpp;
 mod null;
+mod openvino;
 mod registry;
 mod traits;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Metric, ModelKind, Precision, ProcessorKind, Tensor, Variant, Workload};
 use crate::record::SessionFacts;
+use crate::runtime::ScriptError;
 
 /// The field's claim about a framework, shown beside what was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +91,15 @@ impl BackendError {
             source = e.source();
         }
         BackendError::Failed(text)
+    }
+
+    /// How one of our Python scripts ended.
+    pub fn of_script(error: ScriptError) -> Self {
+        match error {
+            ScriptError::Unsupported(why) => BackendError::Unsupported(why),
+            ScriptError::OutOfMemory(why) => BackendError::OutOfMemory(why),
+            other => BackendError::Failed(other.to_string()),
+        }
     }
 }
 

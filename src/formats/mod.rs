@@ -6,10 +6,12 @@ pub mod gguf;
 mod inspect;
 mod names;
 pub mod onnx;
+mod openvino_ir;
 pub mod safetensors;
 mod text;
 pub mod tokenizer;
 
 pub use error::FormatError;
 pub use inspect::{InspectedFile, Inspection, Tokenizer, histogram, inspect};
+pub use openvino_ir::{IrConstant, OpenVinoIr};
 use text::read_text;

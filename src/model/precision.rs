@@ -114,6 +114,7 @@ precisions! {
     Int4AsymG32, "INT4_ASYM_G32", 4.625, Low, Int;
     Int4AsymG64, "INT4_ASYM_G64", 4.31, Low, Int;
     Int4AsymG128, "INT4_ASYM_G128", 4.16, Low, Int;
+    Int4AsymPerChannel, "INT4_ASYM_PC", 4.06, Low, Int;
     Int4KQuant, "INT4_KQUANT", 5.0, Low, Int;
     Int4Hqq, "INT4_HQQ", 4.5, Low, Int;
     Int4Rtn, "INT4_RTN", 4.5, Low, Int;

@@ -5,8 +5,14 @@ use serde::Deserialize;
 use super::registry::Registry;
 
 /// Every runtime: its lock file, and the pinned requirements file of a Python one. One line each.
-const LOCKS: &[(&str, Option<&str>)] =
-    &[(include_str!("../../profiles/runtimes/llama.cpp.toml"), None)];
+const LOCKS: &[(&str, Option<&str>)] = &[
+    (include_str!("../../profiles/runtimes/llama.cpp.toml"), None),
+    (include_str!("../../profiles/runtimes/openvino.toml"), None),
+    (
+        include_str!("../../profiles/runtimes/openvino-tools.toml"),
+        Some(include_str!("../../profiles/runtimes/openvino-tools.txt")),
+    ),
+];
 
 /// One framework that can be installed.
 #[derive(Debug, Clone, Deserialize)]

@@ -9,6 +9,7 @@ mod lock;
 mod models;
 mod python;
 mod registry;
+mod script;
 
 pub use extract::{ExtractError, Limits, extract};
 pub use fetch::{Download, FetchError, Progress, download};
@@ -19,3 +20,4 @@ pub use lock::{Lock, Package, Python, lock, locks, platform};
 pub use models::{PullError, Pulled, PulledFile, SourceChoice, pull};
 pub use python::{PythonEnv, python_env};
 pub use registry::{Registry, RegistryError, resolve};
+pub use script::{ScriptError, ScriptLimits, run_script};

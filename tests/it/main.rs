@@ -11,6 +11,7 @@ mod gate;
 mod history;
 mod llama_cpp;
 mod models;
+mod openvino;
 mod probe;
 mod records;
 mod report;
