@@ -7,6 +7,7 @@ mod calibrate;
 mod ci_files;
 mod commands;
 mod compare;
+mod devices;
 mod error;
 pub mod exit;
 mod gate;

@@ -4,6 +4,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::devices::{self, Answer};
 use super::{CliError, CliResult, Format, Output, exit};
 use crate::runtime::{self, Installed, Lock, Plan, RuntimeError};
 
@@ -38,7 +39,7 @@ enum Action {
         #[arg(long)]
         accept_licence: bool,
     },
-    /// Hash every installed file again.
+    /// Hash every installed file again, and list the devices each framework sees.
     Doctor {
         /// Only this one.
         name: Option<String>,
@@ -204,6 +205,9 @@ struct Checkup {
     /// Files that are missing or not what was installed.
     changed: Vec<String>,
     problem: Option<String>,
+    /// What the framework itself lists, where it is one that is loaded as a library.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices: Option<Answer>,
 }
 
 fn doctor(name: Option<&str>, output: &Output) -> CliResult {
@@ -247,18 +251,32 @@ fn check_one(lock: &Lock) -> Vec<Checkup> {
             dir: plan.dir.display().to_string(),
             changed,
             problem,
+            devices: None,
         })
     };
-    lock.flavours(&platform).into_iter().filter_map(state).collect()
+    let mut found: Vec<Checkup> = lock.flavours(&platform).into_iter().filter_map(state).collect();
+    // The flavour that would be loaded is the one that is asked.
+    let used = runtime::find(&lock.name).map(|i| i.flavour);
+    if let Some(c) = found.iter_mut().find(|c| Some(&c.flavour) == used.as_ref())
+        && crate::backend::find(&lock.name).is_some()
+        && c.problem.is_none()
+    {
+        c.devices = Some(devices::of(&lock.name));
+    }
+    found
 }
 
 fn describe(c: &Checkup) -> String {
     let head = format!("{} {} ({})", c.name, c.version, c.flavour);
-    match (&c.problem, c.changed.as_slice()) {
+    let mut text = match (&c.problem, c.changed.as_slice()) {
         (Some(problem), _) => format!("{head}: {problem}\n"),
         (None, []) => format!("{head}: ok\n"),
         (None, changed) => format!("{head}: missing or changed: {}\n", changed.join(", ")),
+    };
+    for (id, what) in c.devices.iter().flat_map(Answer::lines) {
+        text += &format!("    {id:<10} {what}\n");
     }
+    text
 }
 
 fn remove(name: &str, output: &Output) -> CliResult {

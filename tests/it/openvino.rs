@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use edge_advisor::backend::{
     self, Backend, BackendError, GraphSession, OpenRequest, PrepareRequest, Session, TextSession,
 };
-use edge_advisor::model::{CaseOutcome, Precision, Variant, Workload};
+use edge_advisor::model::{CaseOutcome, Precision, Tensor, TensorData, Variant, Workload};
 use edge_advisor::{catalog, dirs, runtime};
 
 use crate::support::{edge_advisor, only_record};
@@ -37,6 +37,7 @@ fn make(
         precision,
         cache,
         corpus: None,
+        inputs: None,
         progress: &mut |_, _| (),
     })
 }
@@ -225,7 +226,7 @@ fn an_ir_of_the_users_own_runs_as_it_is_and_is_not_compressed_twice() {
     assert!(e.to_string().contains("INT4_SYM_G64 already"), "{e}");
 }
 
-/// ONNX in protobuf's wire format: `y = op(x, w)`, x [n, 4], w [4, 3] = 0 to 11.
+/// ONNX in protobuf's wire format: `y = op(x, w)`, x [n, 3, 4, 4], w [4, 3] = 0 to 11.
 fn onnx(op: &str) -> Vec<u8> {
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let mut out = vec![number << 3 | 2];
@@ -253,8 +254,8 @@ fn onnx(op: &str) -> Vec<u8> {
         field(1, &node),
         field(2, b"g"),
         field(5, &weights),
-        field(11, &port("x", join(&[free.clone(), dim(4)]))),
-        field(12, &port("y", join(&[free, dim(3)]))),
+        field(11, &port("x", join(&[free.clone(), dim(3), dim(4), dim(4)]))),
+        field(12, &port("y", join(&[free, dim(3), dim(4), dim(3)]))),
     ]);
     join(&[number(1, 8), field(7, &graph), field(8, &join(&[field(1, b""), number(2, 17)]))])
 }
@@ -266,26 +267,29 @@ fn onnx_file(dir: &Path, op: &str) -> PathBuf {
 }
 
 #[test]
-fn an_onnx_graph_is_read_directly_and_repeats_its_output() {
+fn an_onnx_graph_is_read_directly_and_computes_what_it_says() {
     let Some((backend, _)) = installed(false) else { return };
     let dir = tempfile::tempdir().unwrap();
     let path = onnx_file(dir.path(), "MatMul");
     let variant = make(backend, &path, Precision::F32, dir.path()).unwrap();
     assert_eq!((variant.made_by.as_str(), &variant.path), ("source", &path));
     let mut s = open_graph(backend, variant).unwrap();
-    let mut run = |index| {
-        s.set_input(index).unwrap();
+    assert_eq!(s.facts().settings["shapes"], "free");
+    let mut run = |batch: usize| {
+        let data = TensorData::F32([1.0, 0.0, 0.0, 2.0].repeat(12 * batch));
+        let x = Tensor { name: "x".into(), shape: vec![batch, 3, 4, 4], data };
+        assert!(s.set_inputs(&[x]).unwrap());
         s.run().unwrap();
-        s.output().unwrap()
+        (s.output().unwrap(), s.output_shape().unwrap())
     };
-    let first = run(0);
-    assert_eq!(first.len(), 6);
-    assert_eq!(first, run(0));
-    assert_ne!(first, run(1));
-    // Each column of w is the one before it plus 1, so the columns of y differ by the sum of x.
-    for row in first.chunks(3) {
-        assert!((row[2] - row[1] - (row[1] - row[0])).abs() < 1e-4, "{row:?}");
-    }
+    // Rows of w are 0 1 2, 3 4 5, 6 7 8, 9 10 11.
+    let wanted = [18.0, 21.0, 24.0];
+    assert_eq!(run(1), (wanted.repeat(12), vec![1, 3, 4, 3]));
+    // Another size is compiled anew.
+    assert_eq!(run(2), (wanted.repeat(24), vec![2, 3, 4, 3]));
+    assert_eq!(s.facts().settings["shapes"], "fixed");
+    let other = Tensor { name: "z".into(), shape: vec![1], data: TensorData::F32(vec![0.0]) };
+    assert!(s.set_inputs(&[other]).unwrap_err().to_string().contains("`x`"));
 }
 
 #[test]
@@ -313,8 +317,8 @@ fn damaged_files_unknown_operators_devices_and_options_are_one_reason_each() {
     }
     let e = backend.open(&request(as_it_is(&good), INFER, &[("speed", "11")])).err().unwrap();
     assert!(matches!(e, BackendError::Unsupported(_)), "{e}");
-    let fixed = Workload::Infer { batch: 3, length: 0 };
-    assert!(backend.open(&request(as_it_is(&good), fixed, &[])).is_ok());
+    let e = make(backend, &good, Precision::Int8Static, dir.path()).unwrap_err();
+    assert!(e.to_string().contains("calibration inputs"), "{e}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::backend::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, Claim, OpenRequest,
     PrepareRequest, Session,
 };
-use crate::model::{ModelKind, Variant, Workload};
+use crate::model::{ModelKind, Precision, Variant, Workload};
 use crate::runtime;
 
 /// OpenVINO through its C library.
@@ -32,6 +32,13 @@ static INFO: BackendInfo = BackendInfo {
 impl Backend for OpenVino {
     fn info(&self) -> &'static BackendInfo {
         &INFO
+    }
+
+    fn precisions(&self, workload: &Workload) -> &'static [Precision] {
+        match workload {
+            Workload::Generate { .. } => compress::OF_TEXT,
+            Workload::Infer { .. } => compress::OF_GRAPHS,
+        }
     }
 
     fn availability(&self) -> Availability {
@@ -58,9 +65,7 @@ impl Backend for OpenVino {
     fn open(&self, request: &OpenRequest) -> Result<Session, BackendError> {
         Ok(match request.workload {
             Workload::Generate { .. } => Session::Text(Box::new(TextModel::open(request)?)),
-            Workload::Infer { batch, length } => {
-                Session::Graph(Box::new(GraphModel::open(request, batch, length)?))
-            }
+            Workload::Infer { .. } => Session::Graph(Box::new(GraphModel::open(request)?)),
         })
     }
 

@@ -15,9 +15,11 @@ pub(super) enum Recipe {
     /// NNCF's other modes: `group` weights share a scale, -1 for a row, 0 for what the mode prescribes; `ratio` of the
     /// weights are in that mode, the others in 8 bits, as are embedding and output layer.
     Grouped { mode: &'static str, group: i64, ratio: f64 },
+    /// Weights and activations in 8 bits, ranges from calibration inputs.
+    Calibrated,
 }
 
-use Recipe::{Bits8, Cast, Grouped};
+use Recipe::{Bits8, Calibrated, Cast, Grouped};
 
 const fn grouped(mode: &'static str, group: i64) -> Recipe {
     Grouped { mode, group, ratio: 1.0 }
@@ -28,6 +30,7 @@ const RECIPES: &[(Precision, Recipe)] = &[
     (Precision::F32, Cast("f32")),
     (Precision::F16, Cast("f16")),
     (Precision::BF16, Cast("bf16")),
+    (Precision::Int8Static, Calibrated),
     (Precision::Int8Sym, Bits8("int8_sym")),
     (Precision::Int8Asym, Bits8("int8_asym")),
     (Precision::Int4SymG32, grouped("int4_sym", 32)),
@@ -59,6 +62,32 @@ const fn precisions() -> [Precision; RECIPES.len()] {
 /// What can be made and run, widest first.
 pub(super) const PRECISIONS: &[Precision] = &precisions();
 
+/// Those of a language model: its activations are never quantized beforehand.
+pub(super) const OF_TEXT: &[Precision] = &{
+    let mut all = [Precision::F32; RECIPES.len() - 1];
+    let (mut from, mut to) = (0, 0);
+    while from < RECIPES.len() {
+        if !matches!(RECIPES[from].1, Calibrated) {
+            all[to] = RECIPES[from].0;
+            to += 1;
+        }
+        from += 1;
+    }
+    all
+};
+
+/// Those that make sense for a graph of matrices and kernels.
+pub(super) const OF_GRAPHS: &[Precision] = &[
+    Precision::F32,
+    Precision::F16,
+    Precision::BF16,
+    Precision::Int8Static,
+    Precision::Int8Sym,
+    Precision::Int8Asym,
+    Precision::Int4SymG64,
+    Precision::Int4AsymG64,
+];
+
 /// How `precision` is made.
 pub(super) fn recipe(precision: Precision) -> Option<Recipe> {
     RECIPES.iter().find(|(p, _)| *p == precision).map(|(_, r)| *r)
@@ -69,10 +98,20 @@ impl Recipe {
     pub(super) fn request(self) -> Value {
         match self {
             Cast(to) => json!({ "cast": to }),
+            Calibrated => json!({ "calibrate": true }),
             Bits8(mode) => json!({ "mode": mode, "bits": 8 }),
             Grouped { mode, group, ratio } => {
                 json!({ "mode": mode, "bits": 4, "group": group, "ratio": ratio })
             }
+        }
+    }
+
+    /// Whether the graph held anything to compress.
+    pub(super) fn took(self, ir: &OpenVinoIr) -> bool {
+        match self {
+            Cast(_) => true,
+            Calibrated => ir.fake_quantize > 0,
+            _ => ir.constants.iter().any(|c| c.is_weight() && !is_wide(&c.dtype)),
         }
     }
 
@@ -92,6 +131,10 @@ impl Recipe {
         }
         counts.into_iter().map(|(what, n)| format!("{what}: {n}")).collect()
     }
+}
+
+fn is_wide(dtype: &str) -> bool {
+    matches!(dtype, "f64" | "f32" | "f16" | "bf16")
 }
 
 /// The precision of an IR as it came, from the type most of its weight bytes have; `None` for a mix we have no name for.

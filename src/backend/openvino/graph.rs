@@ -1,91 +1,106 @@
 //! A graph without state: encoders, vision, speech. ONNX and IR alike.
 
-use openvino::{Dimension, ElementType, InferRequest, Model, PartialShape, Tensor};
+use openvino::{ElementType, InferRequest, Model, PartialShape, Tensor};
 
 use super::library::failed;
 use super::model::{Compiled, compile, tensor};
 use crate::backend::{BackendError, GraphSession, OpenRequest};
+use crate::model::{self, TensorData};
 use crate::record::SessionFacts;
 
-/// Token ids of inputs are below this: every vocabulary has as many.
-const TOKENS: u64 = 1000;
+/// Whether the compiled model's axes all have a size.
+const SHAPES: &str = "shapes";
 
-/// An input of fixed shape.
-struct Input {
-    name: String,
-    element: ElementType,
-    shape: Vec<i64>,
-}
-
-/// An opened graph with its inputs set.
+/// An opened graph.
 pub(super) struct GraphModel {
     // Declared before the model: it must be freed first.
     request: InferRequest,
     compiled: Compiled,
-    inputs: Vec<Input>,
+    /// Names of the inputs with their axes, `None` where one varies.
+    inputs: Vec<(String, Option<Vec<i64>>)>,
     outputs: usize,
+    open: OpenRequest,
 }
 
 impl GraphModel {
-    /// Axes that vary get `batch` where they come first and `length` elsewhere, before the model is compiled.
-    pub(super) fn open(
+    pub(super) fn open(request: &OpenRequest) -> Result<Self, BackendError> {
+        let fixed_only = request.device.to_ascii_uppercase().starts_with("NPU");
+        let check = |model: &mut Model| match fixed_only && model.is_dynamic() {
+            true => Err(BackendError::Unsupported(
+                "the NPU takes graphs of fixed shapes only, and this one has axes that vary".into(),
+            )),
+            false => Ok(()),
+        };
+        Self::compile(request, &check)
+    }
+
+    fn compile(
         request: &OpenRequest,
-        batch: u32,
-        length: u32,
+        shape: &dyn Fn(&mut Model) -> Result<(), BackendError>,
     ) -> Result<Self, BackendError> {
-        let mut compiled = compile(request, false, &|model| fix_shapes(model, batch, length))?;
+        let mut compiled = compile(request, false, shape)?;
         let model = &mut compiled.model;
         let mut inputs = Vec::new();
         let count = model.get_input_size().map_err(|e| failed("no inputs", &e))?;
         for i in 0..count {
             let read = || {
                 let node = model.get_input_by_index(i)?;
-                let shape = node.get_shape()?.get_dimensions().to_vec();
-                Ok(Input { name: node.get_name()?, element: node.get_element_type()?, shape })
+                let fixed = !node.get_partial_shape()?.is_dynamic();
+                let shape =
+                    if fixed { Some(node.get_shape()?.get_dimensions().to_vec()) } else { None };
+                Ok((node.get_name()?, shape))
             };
             inputs.push(read().map_err(|e| failed("cannot read the model's inputs", &e))?);
         }
         let outputs = model.get_output_size().map_err(|e| failed("no outputs", &e))?;
-        let request =
+        let infer =
             model.create_infer_request().map_err(|e| failed("cannot make a request", &e))?;
-        Ok(Self { request, compiled, inputs, outputs })
+        let fixed = inputs.iter().all(|(_, shape)| shape.is_some());
+        let word = if fixed { "fixed" } else { "free" };
+        compiled.facts.settings.insert(SHAPES.into(), word.into());
+        Ok(Self { request: infer, compiled, inputs, outputs, open: request.clone() })
     }
-}
 
-/// Gives every axis a size.
-fn fix_shapes(model: &mut Model, batch: u32, length: u32) -> Result<(), BackendError> {
-    let read = |e| failed("cannot read the model's inputs", &e);
-    let mut fixed: Vec<(usize, PartialShape)> = Vec::new();
-    for i in 0..model.get_inputs_len().map_err(read)? {
-        let node = model.get_input_by_index(i).map_err(read)?;
-        let partial = node.get_partial_shape().map_err(read)?;
-        if partial.get_rank().is_dynamic() {
-            let name = node.get_name().unwrap_or_default();
-            let text = format!("input `{name}` has no fixed number of dimensions");
-            return Err(BackendError::Unsupported(text));
+    /// Compiles anew for inputs of these shapes, where it is not compiled for them yet: what is deployed with one size
+    /// of input is compiled for it.
+    fn fit(&mut self, given: &[model::Tensor]) -> Result<(), BackendError> {
+        let axes = |t: &model::Tensor| t.shape.iter().map(|&d| d as i64).collect::<Vec<_>>();
+        let mut wanted = Vec::new();
+        let mut fits = true;
+        for (name, shape) in &self.inputs {
+            let found = given.iter().find(|t| t.name == *name).map(axes).ok_or_else(|| {
+                BackendError::Unsupported(format!("no values are made for input `{name}`"))
+            })?;
+            fits &= shape.as_ref() == Some(&found);
+            wanted.push((name.clone(), found));
         }
-        let size = |(axis, dim): (usize, &Dimension)| match (axis, dim.get_min(), dim.get_max()) {
-            (_, low, high) if low == high => Ok(low),
-            (0, ..) => Ok(i64::from(batch)),
-            _ if length > 0 => Ok(i64::from(length)),
-            _ => {
-                let name = node.get_name().unwrap_or_default();
-                Err(BackendError::Unsupported(format!(
-                    "axis {axis} of input `{name}` varies: the workload must give a length"
-                )))
-            }
+        if fits {
+            return Ok(());
+        }
+        let reshape = |model: &mut Model| {
+            let shapes: Result<Vec<(&str, PartialShape)>, _> = wanted
+                .iter()
+                .map(|(n, s)| Ok((n.as_str(), PartialShape::new_static(s.len() as i64, s)?)))
+                .collect();
+            shapes
+                .and_then(|s| model.reshape(&s.iter().map(|(n, s)| (*n, s)).collect::<Vec<_>>()))
+                .map_err(|e| failed("cannot fix the model's shapes", &e))
         };
-        let dims =
-            partial.get_dimensions().iter().enumerate().map(size).collect::<Result<Vec<_>, _>>()?;
-        if dims.first().is_some_and(|&d| dims.len() > 1 && d != i64::from(batch)) {
-            let text = format!("the model is made for batch {}, not {batch}", dims[0]);
-            return Err(BackendError::Unsupported(text));
-        }
-        let shape = PartialShape::new_static(dims.len() as i64, &dims).map_err(read)?;
-        fixed.push((i, shape));
+        *self = Self::compile(&self.open.clone(), &reshape)?;
+        Ok(())
     }
-    let shapes: Vec<(usize, &PartialShape)> = fixed.iter().map(|(i, s)| (*i, s)).collect();
-    model.reshape_by_port_indexes(&shapes).map_err(|e| failed("cannot fix the model's shapes", &e))
+
+    /// The first floating-point output.
+    fn floats(&self) -> Result<Tensor, BackendError> {
+        let read = |e| failed("cannot read an output", &e);
+        for i in 0..self.outputs {
+            let tensor = self.request.get_output_tensor_by_index(i).map_err(read)?;
+            if tensor.get_element_type().map_err(read)? == ElementType::F32 {
+                return Ok(tensor);
+            }
+        }
+        Err(BackendError::Unsupported("the model has no floating-point output".into()))
+    }
 }
 
 impl GraphSession for GraphModel {
@@ -93,14 +108,19 @@ impl GraphSession for GraphModel {
         self.compiled.facts.clone()
     }
 
-    fn set_input(&mut self, index: usize) -> Result<(), BackendError> {
-        for (i, input) in self.inputs.iter().enumerate() {
-            let value = values(input, index as u64)?;
+    fn set_inputs(&mut self, inputs: &[model::Tensor]) -> Result<bool, BackendError> {
+        self.fit(inputs)?;
+        for given in inputs.iter().filter(|t| self.inputs.iter().any(|(n, _)| *n == t.name)) {
+            let value = converted(given)?;
             self.request
-                .set_input_tensor_by_index(i, &value)
-                .map_err(|e| failed(&format!("input `{}`", input.name), &e))?;
+                .set_tensor(&given.name, &value)
+                .map_err(|e| failed(&format!("input `{}`", given.name), &e))?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn set_input(&mut self, _: usize) -> Result<(), BackendError> {
+        Err(BackendError::Failed("the graph makes no inputs of its own".into()))
     }
 
     fn run(&mut self) -> Result<(), BackendError> {
@@ -108,62 +128,31 @@ impl GraphSession for GraphModel {
     }
 
     fn output(&self) -> Result<Vec<f32>, BackendError> {
+        let tensor = self.floats()?;
         let read = |e| failed("cannot read an output", &e);
-        for i in 0..self.outputs {
-            let tensor = self.request.get_output_tensor_by_index(i).map_err(read)?;
-            let element = tensor.get_element_type().map_err(read)?;
-            if element != ElementType::F32 {
-                continue;
-            }
-            if tensor.get_size().map_err(read)? == 0 {
-                return Ok(Vec::new());
-            }
-            return Ok(tensor.get_data::<f32>().map_err(read)?.to_vec());
+        // The crate must not be asked for a slice of an empty tensor.
+        match tensor.get_size().map_err(read)? {
+            0 => Ok(Vec::new()),
+            _ => Ok(tensor.get_data::<f32>().map_err(read)?.to_vec()),
         }
-        Err(BackendError::Unsupported("the model has no floating-point output".into()))
+    }
+
+    fn output_shape(&self) -> Option<Vec<usize>> {
+        let shape = self.floats().ok()?.get_shape().ok()?;
+        shape.get_dimensions().iter().map(|&d| usize::try_from(d).ok()).collect()
     }
 }
 
-/// Values spread evenly, the same for the same input and index (SplitMix64): token ids, ones for masks, -1 to 1.
-fn values(input: &Input, index: u64) -> Result<Tensor, BackendError> {
-    let count = input.shape.iter().product::<i64>().max(0) as usize;
-    let mut state = index;
-    let mut next = move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    let name = input.name.to_lowercase();
-    let mut whole = || match () {
-        () if name.contains("mask") => 1,
-        () if name.contains("type") => 0,
-        () => next() % TOKENS,
-    };
-    let (element, shape) = (input.element, input.shape.as_slice());
-    match element {
-        ElementType::I64 => {
-            let v: Vec<i64> = (0..count).map(|_| whole() as i64).collect();
-            tensor(element, shape, &v)
+fn converted(given: &model::Tensor) -> Result<Tensor, BackendError> {
+    let shape: Vec<i64> = given.shape.iter().map(|&d| d as i64).collect();
+    match &given.data {
+        TensorData::F32(v) => tensor(ElementType::F32, &shape, v),
+        TensorData::I64(v) => tensor(ElementType::I64, &shape, v),
+        TensorData::I32(v) => tensor(ElementType::I32, &shape, v),
+        TensorData::U8(v) => tensor(ElementType::U8, &shape, v),
+        TensorData::Bool(v) => {
+            let bytes: Vec<u8> = v.iter().map(|&b| u8::from(b)).collect();
+            tensor(ElementType::Boolean, &shape, &bytes)
         }
-        ElementType::I32 => {
-            let v: Vec<i32> = (0..count).map(|_| whole() as i32).collect();
-            tensor(element, shape, &v)
-        }
-        ElementType::F32 => {
-            let unit = |z: u64| (z >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-            let v: Vec<f32> = (0..count).map(|_| unit(next())).collect();
-            tensor(element, shape, &v)
-        }
-        ElementType::U8 | ElementType::Boolean => {
-            let top = if element == ElementType::U8 { 256 } else { 2 };
-            let v: Vec<u8> = (0..count).map(|_| (next() % top) as u8).collect();
-            tensor(element, shape, &v)
-        }
-        other => Err(BackendError::Unsupported(format!(
-            "input `{}` is of type {other:?}, for which there are no test values",
-            input.name
-        ))),
     }
 }

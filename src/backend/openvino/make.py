@@ -62,6 +62,8 @@ def variant(request):
         half = request["cast"] == "f16"
         if not half:
             cast(model, getattr(ov.Type, request["cast"]))
+    elif "calibrate" in request:
+        model = calibrated(model, request["inputs"])
     else:
         model = compress(model, request)
     progress(0.95, "writing")
@@ -85,6 +87,33 @@ def compress(model, request):
         if request["ratio"] < 1:
             options["sensitivity_metric"] = nncf.SensitivityMetric.WEIGHT_QUANTIZATION_ERROR
     return nncf.compress_weights(model, mode=nncf.CompressWeightsMode(request["mode"]), **options)
+
+
+def calibrated(model, inputs):
+    """Weights and activations in 8 bits, ranges taken from the samples in `inputs`."""
+    import nncf
+
+    feeds = samples(inputs)
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    transformer = kinds.count("MatMul") > kinds.count("Convolution")
+    kind = nncf.ModelType.TRANSFORMER if transformer else None
+    return nncf.quantize(model, nncf.Dataset(feeds), subset_size=len(feeds), model_type=kind)
+
+
+def samples(path):
+    """Feeds of an input set: a safetensors file of tensors named `<sample>/<input>`."""
+    types = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
+    feeds = {}
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        for key, item in header.items():
+            index, name = key.split("/", 1)
+            start, end = item["data_offsets"]
+            file.seek(8 + size + start)
+            values = np.frombuffer(file.read(end - start), types[item["dtype"]])
+            feeds.setdefault(int(index), {})[name] = values.reshape(item["shape"])
+    return [feeds[index] for index in sorted(feeds)]
 
 
 def cast(model, to):

@@ -123,7 +123,17 @@ pub(super) fn prepare(mut request: PrepareRequest<'_>) -> Result<Variant, Backen
     let tools = Tools::here()?;
     let dir = request.cache.join(&sha256).join(&tools.tag);
     fs::create_dir_all(&dir).map_err(|e| BackendError::failed("cannot make the cache", e))?;
-    let path = dir.join(format!("{precision}.xml"));
+    // Another set of calibration inputs makes another variant.
+    let set = match (recipe, request.inputs) {
+        (Recipe::Calibrated, Some(inputs)) => inputs.file_stem().and_then(|s| s.to_str()),
+        (Recipe::Calibrated, None) => {
+            let why = "static quantization needs calibration inputs";
+            return Err(BackendError::Unsupported(why.into()));
+        }
+        _ => None,
+    };
+    let name = set.map_or_else(|| precision.to_string(), |s| format!("{precision}-{s}"));
+    let path = dir.join(format!("{name}.xml"));
     if let Some(known) = remembered(&path, &request) {
         return Ok(known);
     }
@@ -135,11 +145,13 @@ pub(super) fn prepare(mut request: PrepareRequest<'_>) -> Result<Variant, Backen
     };
     // The reader's own output is F16 already.
     if base != path {
+        let inputs = request.inputs.map(Path::to_owned);
         tools.run(&mut request, &path, |target| {
             let mut text = recipe.request();
             text["task"] = json!("variant");
             text["source"] = json!(base);
             text["target"] = json!(target);
+            text["inputs"] = json!(inputs);
             text
         })?;
     }
@@ -260,6 +272,12 @@ fn describe(
     source_sha256: String,
 ) -> Result<Variant, BackendError> {
     let ir = OpenVinoIr::open(path).map_err(|e| BackendError::failed("what was made", e))?;
+    if !recipe.took(&ir) {
+        let why = format!("the graph has no weights that {} compresses", request.precision);
+        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(&ir.weights);
+        return Err(BackendError::Unsupported(why));
+    }
     let graph = fs::metadata(path).map_or(0, |m| m.len());
     let parameters = match source {
         Source::Onnx(o) => o.parameters,

@@ -5,7 +5,7 @@ mod view;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{CliError, CliResult, Format, Output, exit};
+use super::{CliError, CliResult, Format, Output, devices, exit};
 use crate::probe::{
     self, CapturingHost, Host, LiveHost, MeasureOptions, ProbeOptions, ProbeReport, RecordedHost,
 };
@@ -54,9 +54,21 @@ pub fn run(args: &Args, output: &Output) -> CliResult {
         None if args.measure => measured(args, output)?,
         None => probe::run(&LiveHost::new(), ProbeOptions::default()),
     };
+    // A replayed host's frameworks are not here to be asked.
+    let devices = match args.from {
+        Some(_) => Default::default(),
+        None => devices::of_installed(),
+    };
     match output.format {
-        Format::Json => output.json(&report)?,
-        _ => output.data(&view::report(&report))?,
+        Format::Json => {
+            let mut value = serde_json::to_value(&report).map_err(std::io::Error::from)?;
+            if !devices.is_empty() {
+                value["framework_devices"] =
+                    serde_json::to_value(&devices).map_err(std::io::Error::from)?;
+            }
+            output.json(&value)?;
+        }
+        _ => output.data(&(view::report(&report) + &view::frameworks(&devices)))?,
     }
     Ok(exit::OK)
 }

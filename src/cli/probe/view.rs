@@ -1,5 +1,8 @@
 //! The report for a person: sections of 80 columns, each fact with the kind of its source.
 
+use std::collections::BTreeMap;
+
+use crate::cli::devices::Answer;
 use crate::model::{Fact, Source};
 use crate::probe::{
     Access, CoreKind, FactChange, Gpu, GpuKind, Loader, Measured, Npu, ProbeReport, Rate,
@@ -412,6 +415,18 @@ fn ends(v: &mut View, r: &ProbeReport) {
             v.paragraph("  - ", what);
         }
     }
+}
+
+/// The devices that installed frameworks list; empty where none is installed.
+pub(super) fn frameworks(answers: &BTreeMap<&str, Answer>) -> String {
+    let mut v = View(String::new());
+    for (id, answer) in answers {
+        v.section(&format!("Devices of {id}"));
+        for (device, what) in answer.lines() {
+            v.row(&device, &what, None);
+        }
+    }
+    if v.0.is_empty() { v.0 } else { format!("\n{}", v.0) }
 }
 
 pub(super) fn diff(a: &ProbeReport, b: &ProbeReport, changes: &[FactChange]) -> String {
