@@ -161,9 +161,10 @@ impl QualityTable {
 fn like(p: Precision) -> Option<Precision> {
     use Precision as P;
     Some(match p {
-        P::Int8 | P::Int8Sym | P::Int8Asym | P::Int8DynamicPerChannel | P::MlxQ8G32 | P::Mxfp8 => {
-            P::Q8_0
-        }
+        P::Int8 | P::Int8Sym | P::Int8Asym | P::Int8DynamicPerChannel | P::Mxfp8 => P::Q8_0,
+        P::MlxQ8G32 | P::MlxQ8G128 => P::MlxQ8G64,
+        P::MlxQ6G32 | P::MlxQ6G128 => P::MlxQ6G64,
+        P::MlxQ5G32 | P::MlxQ5G128 => P::MlxQ5G64,
         // Activations in 8 bits as well: no public row, the weight-only figure would flatter them.
         P::Int8Dynamic | P::Int8Static | P::A8W8 | P::A16W8 => P::Q6_K,
         P::Int4SymG32 | P::Int4Rtn | P::Nf4 | P::Nvfp4 | P::Mxfp4 | P::Int4Hqq => P::Q4_0,
@@ -171,8 +172,8 @@ fn like(p: Precision) -> Option<Precision> {
         P::Int4SymG64 | P::Int4SymG128 | P::A16W4 => P::Q4_0,
         P::Int4SymPerChannel | P::Int4AsymPerChannel => P::Q3_K_M,
         P::Int4KQuant | P::Int4Mixed | P::MlxMixed => P::Q4_K_S,
-        P::MlxQ3G64 => P::Q3_K_S,
-        P::MlxQ2G64 => P::IQ2_XXS,
+        P::MlxQ3G32 | P::MlxQ3G64 | P::MlxQ3G128 | P::MlxMixed36 => P::Q3_K_S,
+        P::MlxQ2G32 | P::MlxQ2G64 | P::MlxQ2G128 | P::MlxMixed26 => P::IQ2_XXS,
         P::TQ1_0 => P::IQ1_M,
         P::TQ2_0 => P::IQ2_XXS,
         _ => return None,

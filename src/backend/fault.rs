@@ -8,7 +8,7 @@ use super::traits::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, OpenRequest, PrepareRequest,
     Session, TextSession,
 };
-use crate::model::{ModelKind, Precision, Variant};
+use crate::model::{Finding, FindingKind, ModelKind, Precision, Variant};
 use crate::record::SessionFacts;
 
 const VOCABULARY: u32 = 64;
@@ -127,6 +127,10 @@ impl TextSession for Scripted {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: "scripted".to_owned(),
             path: "library".to_owned(),
+            findings: (self.fault == "simulated")
+                .then(|| Finding::note(FindingKind::Simulated, "scripted simulator"))
+                .into_iter()
+                .collect(),
             ..SessionFacts::default()
         }
     }

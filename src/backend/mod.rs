@@ -6,8 +6,10 @@
 pub mod candle;
 mod fault;
 mod llama_cpp;
+mod mlx;
 mod null;
 mod openvino;
+mod qnn;
 mod registry;
 mod traits;
 

@@ -1,11 +1,19 @@
 //! Every backend, one line each.
 
 use super::traits::Backend;
-use super::{candle, fault, llama_cpp, null, openvino};
+use super::{candle, fault, llama_cpp, mlx, null, openvino, qnn};
 
 /// All backends, in the order tables show them.
 pub fn all() -> &'static [&'static dyn Backend] {
-    &[&candle::Candle, &llama_cpp::LlamaCpp, &openvino::OpenVino, &null::Null, &fault::Fault]
+    &[
+        &candle::Candle,
+        &llama_cpp::LlamaCpp,
+        &openvino::OpenVino,
+        &mlx::Mlx,
+        &qnn::Qnn,
+        &null::Null,
+        &fault::Fault,
+    ]
 }
 
 /// The backend with that id.

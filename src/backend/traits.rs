@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Metric, ModelKind, Precision, ProcessorKind, Tensor, Variant, Workload};
 use crate::record::SessionFacts;
-use crate::runtime::ScriptError;
+use crate::runtime::{ChildError, ScriptError};
 
 /// The field's claim about a framework, shown beside what was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,6 +104,16 @@ impl BackendError {
     }
 }
 
+impl From<ChildError> for BackendError {
+    fn from(e: ChildError) -> Self {
+        match e {
+            ChildError::Unsupported(why) => BackendError::Unsupported(why),
+            ChildError::OutOfMemory(what) => BackendError::OutOfMemory(what),
+            other => BackendError::Failed(other.to_string()),
+        }
+    }
+}
+
 /// Makes one variant of a source model.
 pub struct PrepareRequest<'a> {
     pub model: &'a str,
@@ -140,6 +151,11 @@ pub trait Backend: Send + Sync {
         self.info().precisions
     }
 
+    /// What `all` stands for: everything, unless speed is not what the engine is here for.
+    fn usual_precisions(&self, workload: &Workload) -> &'static [Precision] {
+        self.precisions(workload)
+    }
+
     /// Cheap and safe in the main process: looks for files, loads no native code.
     fn availability(&self) -> Availability;
 
@@ -170,6 +186,12 @@ pub trait TextSession {
     fn facts(&self) -> SessionFacts;
 
     fn vocabulary(&self) -> u32;
+
+    /// Set where the engine is here for its answers rather than its speed: no warm-up, and no sample is begun
+    /// after this time.
+    fn time_box(&self) -> Option<Duration> {
+        None
+    }
 
     /// Forgets all context.
     fn reset(&mut self) -> Result<(), BackendError>;

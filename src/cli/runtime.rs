@@ -36,7 +36,7 @@ enum Action {
         #[arg(long)]
         flavour: Option<String>,
         /// Agree to the vendor's licence, where one has to be agreed to.
-        #[arg(long)]
+        #[arg(long, alias = "accept-license")]
         accept_licence: bool,
     },
     /// Hash every installed file again, and list the devices each framework sees.
@@ -239,7 +239,11 @@ fn check_one(lock: &Lock) -> Vec<Checkup> {
         if !plan.dir.exists() {
             return None;
         }
-        let outcome = runtime::check(&plan.dir);
+        let outcome = match (runtime::check(&plan.dir), &lock.python) {
+            // Its packages' files are in pip's own lists.
+            (Ok(changed), Some(_)) if changed.is_empty() => runtime::examine(&plan.dir),
+            (outcome, _) => outcome,
+        };
         let (changed, problem) = match outcome {
             Ok(changed) => (changed, None),
             Err(problem) => (Vec::new(), Some(problem)),

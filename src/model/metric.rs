@@ -98,6 +98,25 @@ metrics! {
     OutputSnrDb, "output_snr_db", "SNR dB", One, Higher, false;
 }
 
+impl Metric {
+    /// True for how close the answers are to a reference: all that a simulator can tell.
+    pub fn is_quality(self) -> bool {
+        use Metric as M;
+        matches!(
+            self,
+            M::KlDivergence
+                | M::Top1Agreement
+                | M::TokenProbDelta
+                | M::Perplexity
+                | M::PerplexityRatio
+                | M::CosineToReference
+                | M::RankAgreement
+                | M::Top5Agreement
+                | M::OutputSnrDb
+        )
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.key())

@@ -105,7 +105,10 @@ impl RunRecord {
                 continue;
             }
             match serde_json::from_slice(&line) {
-                Ok(LineIn::Case(case)) => cases.push(*case),
+                Ok(LineIn::Case(mut case)) => {
+                    case.drop_simulated_speed();
+                    cases.push(*case);
+                }
                 Ok(LineIn::End(e)) => end = Some(e),
                 Ok(LineIn::Header(_)) => {
                     let why = "a second header".to_owned();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Case, CaseOutcome, Device, Finding, HostState, Metric, Protocol, Variant};
+use crate::model::{
+    Case, CaseOutcome, Device, Finding, FindingKind, HostState, Metric, Protocol, Variant,
+};
 use crate::suite::Suite;
 
 /// Version written by this build.
@@ -142,6 +144,19 @@ pub struct CaseRecord {
 impl CaseRecord {
     pub fn series(&self, metric: Metric) -> Option<&Series> {
         self.series.iter().find(|s| s.metric == metric)
+    }
+
+    /// True where a simulator stood in for the processor.
+    pub fn is_simulated(&self) -> bool {
+        let all = self.findings.iter().chain(&self.session.findings);
+        all.into_iter().any(|f| f.kind == FindingKind::Simulated)
+    }
+
+    /// A simulator's answers count; its times and memory do not, whoever recorded them.
+    pub(crate) fn drop_simulated_speed(&mut self) {
+        if self.is_simulated() {
+            self.series.retain(|s| s.metric.is_quality());
+        }
     }
 
     /// The run's counted samples of a metric, empty where it was not measured.

@@ -152,7 +152,7 @@ fn precisions(
 ) -> Result<Vec<Precision>, PlanError> {
     let offered = backend.precisions(workload);
     if names.iter().any(|n| n == "all") {
-        return Ok(offered.to_vec());
+        return Ok(backend.usual_precisions(workload).to_vec());
     }
     let several_backends_share_the_list = names.len() > 1;
     let mut found = Vec::new();

@@ -210,6 +210,7 @@ impl Runner<'_> {
         record.host_after.foreign_cpus = monitor.foreign_cpus(host, &[]);
         if !stopped {
             validity::judge(record, self.device, &self.plan.protocol);
+            record.drop_simulated_speed();
         }
         stopped
     }

@@ -21,8 +21,8 @@ pub enum RuntimeError {
     NoPlatform { name: String, platform: String },
     #[error("{name} has no flavour `{flavour}` for {platform}")]
     NoFlavour { name: String, flavour: String, platform: String, known: String },
-    #[error("{name} comes under the vendor's licence: {licence}")]
-    MustAccept { name: String, licence: String },
+    #[error("{name} comes under the vendor's licence: {licence}. Its terms: {terms}")]
+    MustAccept { name: String, licence: String, terms: String },
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
@@ -33,6 +33,8 @@ pub enum RuntimeError {
     Write { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Package(String),
+    #[error("it needs glibc {needed} or newer, this system has {found}")]
+    Glibc { needed: String, found: String },
     #[error("no Python {0} found")]
     NoPython(String),
     #[error("`{command}` failed: {tail}")]
@@ -62,6 +64,7 @@ impl RuntimeError {
             RuntimeError::Package(_) => {
                 "the lock file and the package disagree: please report it".into()
             }
+            RuntimeError::Glibc { .. } => "use a newer distribution, or a container of one".into(),
             RuntimeError::NoPython(_) => {
                 "install it, or set EDGE_ADVISOR_PYTHON to its executable".into()
             }
@@ -137,6 +140,7 @@ pub fn install(
         return Err(RuntimeError::MustAccept {
             name: lock.name.clone(),
             licence: lock.licence.clone(),
+            terms: lock.terms.clone(),
         });
     }
     if let Some(python) = &lock.python {

@@ -12,6 +12,11 @@ const LOCKS: &[(&str, Option<&str>)] = &[
         include_str!("../../profiles/runtimes/openvino-tools.toml"),
         Some(include_str!("../../profiles/runtimes/openvino-tools.txt")),
     ),
+    (include_str!("../../profiles/runtimes/qnn.toml"), None),
+    (
+        include_str!("../../profiles/runtimes/mlx.toml"),
+        Some(include_str!("../../profiles/runtimes/mlx.txt")),
+    ),
 ];
 
 /// One framework that can be installed.
@@ -28,6 +33,9 @@ pub struct Lock {
     /// True where downloading means agreeing to a vendor licence: the user must say so.
     #[serde(default)]
     pub must_accept: bool,
+    /// Where those terms are to be read.
+    #[serde(default)]
+    pub terms: String,
     pub homepage: String,
     #[serde(default, rename = "package")]
     pub packages: Vec<Package>,
@@ -78,6 +86,9 @@ pub struct Python {
     pub below: String,
     /// `<os>-<arch>` the pins were resolved for.
     pub platforms: Vec<String>,
+    /// Oldest glibc that the wheels run on, `2.35`; Linux only.
+    #[serde(default)]
+    pub glibc: Option<String>,
     /// Rough size of the download and on disk, bytes.
     pub download: u64,
     pub unpacked: u64,
@@ -150,6 +161,7 @@ mod tests {
                     assert!(globset::Glob::new(glob).is_ok(), "{glob}");
                 }
             }
+            assert_eq!(lock.must_accept, !lock.terms.is_empty(), "{}", lock.name);
             if let Some(python) = &lock.python {
                 let pinned = python.requirements.lines().filter(|l| l.contains("==")).count();
                 let hashed = python.requirements.matches("--hash=sha256:").count();

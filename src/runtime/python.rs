@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use super::child::PythonChild;
 use super::install::RuntimeError;
-use super::installed::find_flavour;
+use super::installed::find;
 use super::lock::{Lock, Python, lock};
 
 /// An installed environment.
@@ -18,9 +20,22 @@ pub struct PythonEnv {
 
 /// The environment of a Python runtime (`olive`, `mlx`), where it is installed.
 pub fn python_env(name: &str) -> Option<PythonEnv> {
-    let installed = find_flavour(lock(name)?, "python")?;
+    lock(name)?.python.as_ref()?;
+    // The user's own environment, where the override variable names one, else the managed one.
+    let installed = find(name)?;
     let python = interpreter(&installed.dir);
     python.exists().then_some(PythonEnv { version: installed.version, dir: installed.dir, python })
+}
+
+/// Files of an environment's packages that are missing or not what pip installed.
+pub fn examine(dir: &Path) -> Result<Vec<String>, String> {
+    let env = PythonEnv { version: String::new(), dir: dir.to_owned(), python: interpreter(dir) };
+    let script = include_str!("examine.py");
+    let answer = PythonChild::start(&env, script, &[]).and_then(|mut child| {
+        child.call(&serde_json::Value::Null, Duration::from_secs(300), &mut |_, _| ())
+    });
+    let value = answer.map_err(|e| e.to_string())?.value;
+    serde_json::from_value(value).map_err(|e| e.to_string())
 }
 
 fn interpreter(dir: &Path) -> PathBuf {
@@ -32,6 +47,7 @@ fn interpreter(dir: &Path) -> PathBuf {
 pub(super) fn install(lock: &Lock, python: &Python, dir: &Path) -> Result<(), RuntimeError> {
     let write = |source| RuntimeError::Write { path: dir.to_owned(), source };
     let base = find_python(&python.minimum, &python.below)?;
+    check_glibc(&base, python)?;
     if dir.exists() {
         std::fs::remove_dir_all(dir).map_err(write)?;
     }
@@ -69,6 +85,26 @@ fn find_python(minimum: &str, below: &str) -> Result<PathBuf, RuntimeError> {
     };
     let found = candidates.into_iter().find(|p| python_version(p).is_some_and(suits));
     found.ok_or_else(|| RuntimeError::NoPython(format!("from {minimum} to below {below}")))
+}
+
+/// Wheels name the oldest C library they run on; pip would only say that no version fits.
+fn check_glibc(base: &Path, python: &Python) -> Result<(), RuntimeError> {
+    let Some(needed) = python.glibc.as_deref().filter(|_| cfg!(target_os = "linux")) else {
+        return Ok(());
+    };
+    let code = "import platform; print(' '.join(platform.libc_ver()))";
+    let output = Command::new(base).args(["-I", "-c", code]).stderr(Stdio::null()).output();
+    let found = output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
+    let found = found.unwrap_or_default();
+    let new_enough = found
+        .strip_prefix("glibc ")
+        .and_then(parse_version)
+        .is_some_and(|v| parse_version(needed).is_some_and(|n| v >= n));
+    if new_enough {
+        return Ok(());
+    }
+    let found = if found.is_empty() { "another C library".to_owned() } else { found };
+    Err(RuntimeError::Glibc { needed: needed.to_owned(), found })
 }
 
 fn python_version(python: &Path) -> Option<(u32, u32)> {

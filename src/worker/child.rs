@@ -150,7 +150,7 @@ impl Supervisor {
     }
 
     fn over_memory(&self, worker: &mut Worker) -> Option<String> {
-        let rss = process::rss_bytes(worker.child.id())?;
+        let rss = process::tree_rss_bytes(worker.child.id())?;
         worker.highest_rss = worker.highest_rss.max(rss);
         let limit = self.memory_limit.filter(|&limit| rss > limit)?;
         Some(format!("resident memory reached {} MiB of {} MiB allowed", rss >> 20, limit >> 20))

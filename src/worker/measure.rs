@@ -69,7 +69,13 @@ fn text(
     let tokens = |n: u32, salt: u64| random_tokens(n, vocabulary, request.seed ^ salt);
     let (prompt, past) = (tokens(prompt, 1), tokens(depth, 2));
     let mut latencies = 0;
-    sample_loop(&request.protocol, events, |events, warmup| {
+    let mut protocol = request.protocol.clone();
+    if let Some(limit) = session.time_box() {
+        (protocol.warmup_min, protocol.warmup_max, protocol.samples_min) = (0, 0, 1);
+        protocol.seconds_min = 0.0;
+        protocol.seconds_max = protocol.seconds_max.min(limit.as_secs_f64());
+    }
+    sample_loop(&protocol, events, |events, warmup| {
         let (prefill, first) = timed_prefill(session, &past, &prompt)?;
         sample(events, Metric::PrefillTokS, prompt.len() as f64 / prefill.as_secs_f64(), warmup);
         sample(events, Metric::TtftNs, nanoseconds(prefill + first), warmup);

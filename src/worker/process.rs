@@ -12,6 +12,31 @@ pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
     status_field(pid, "VmRSS:")
 }
 
+/// Resident sets of a process and its descendants together, bytes: an engine may run in a child.
+pub(crate) fn tree_rss_bytes(pid: u32) -> Option<u64> {
+    let mut total = rss_bytes(pid)?;
+    let mut open = vec![pid];
+    // Enough for any engine; more would be a fork bomb.
+    for _ in 0..256 {
+        let Some(parent) = open.pop() else { break };
+        for child in children(parent) {
+            total += rss_bytes(child).unwrap_or(0);
+            open.push(child);
+        }
+    }
+    Some(total)
+}
+
+/// Children by the threads that started them.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|t| fs::read_to_string(t.path().join("children")).ok());
+    lists
+        .flat_map(|l| l.split_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
 fn status_field(pid: u32, key: &str) -> Option<u64> {
     parse_status_kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, key)
 }
@@ -43,6 +68,19 @@ mod tests {
     fn peak_memory_is_read_in_bytes() {
         assert_eq!(parse_status_kib("Name:\tx\nVmHWM:\t  2048 kB\n", "VmHWM:"), Some(2 << 20));
         assert_eq!(parse_status_kib("VmHWM:\tmany kB\n", "VmHWM:"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_of_children_counts() {
+        let me = std::process::id();
+        let child = std::process::Command::new("sleep").arg("60").spawn();
+        let mut child = child.unwrap();
+        assert!(children(me).contains(&child.id()));
+        let (own, tree) = (rss_bytes(me).unwrap(), tree_rss_bytes(me).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(tree > own / 2, "{tree} {own}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_advisor::model::{CaseOutcome, FindingKind, Metric, Phase};
+use edge_advisor::model::{CaseOutcome, Finding, FindingKind, Metric, Phase};
 use edge_advisor::record::{CaseRecord, RunRecord};
 use tempfile::TempDir;
 
@@ -216,4 +216,41 @@ fn an_interrupt_leaves_a_valid_record_and_says_how_to_go_on() {
     assert!(rest.contains("--resume"), "{rest}");
     let record = only_record(&out);
     assert!(record.end.unwrap().interrupted);
+}
+
+#[test]
+fn a_simulator_s_times_reach_no_record_report_or_comparison() {
+    let (dir, code, cases) = bench(&["ok", "simulated"], &[]);
+    assert_eq!(code, 0);
+    let case = &cases["simulated"];
+    assert_eq!(case.outcome, CaseOutcome::Completed);
+    assert!(case.series.iter().all(|s| s.metric.is_quality()), "{:?}", case.series);
+    assert!(!cases["ok"].samples(Metric::DecodeTokS).is_empty());
+
+    // A record that somebody else wrote loses them when it is read.
+    let run = only_run(&dir.path().join("out"));
+    let mut forged = RunRecord::load(&run).unwrap();
+    for case in &mut forged.cases {
+        case.findings.push(Finding::note(FindingKind::Simulated, "x"));
+    }
+    let text = forged.to_ndjson().unwrap();
+    assert!(text.contains("decode_tok_s"));
+    let other = dir.path().join("forged");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("record.ndjson"), text).unwrap();
+    let record = RunRecord::load(&other).unwrap();
+    assert!(
+        record.cases.iter().all(|c| c.is_simulated() && c.samples(Metric::DecodeTokS).is_empty())
+    );
+    let csv = |run: &std::path::Path| {
+        let args = ["--format", "csv", "--write", "none"];
+        let out = edge_advisor().arg("report").arg(run).args(args).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(csv(&run).contains("decode_tok_s"));
+    let shown = csv(&other);
+    assert!(shown.contains("simulated") && !shown.contains("decode_tok_s"), "{shown}");
+    let compare = edge_advisor().arg("compare").arg(&run).arg(&other).output().unwrap();
+    let text = String::from_utf8(compare.stdout).unwrap();
+    assert!(!text.contains("faster") && !text.contains("slower"), "{text}");
 }

@@ -10,9 +10,11 @@ mod faults;
 mod gate;
 mod history;
 mod llama_cpp;
+mod mlx;
 mod models;
 mod openvino;
 mod probe;
+mod qnn;
 mod records;
 mod report;
 #[path = "../support/records.rs"]

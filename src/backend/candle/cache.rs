@@ -31,7 +31,7 @@ impl Cache {
                 BackendError::OutOfMemory(format!("key-value cache of {capacity} positions"))
             })?;
             v.resize(size, 0u16);
-            Ok(v)
+            Ok::<_, BackendError>(v)
         };
         Ok(Self {
             keys: zeros()?,
