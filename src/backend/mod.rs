@@ -8,6 +8,7 @@ mod fault;
 mod llama_cpp;
 mod mlx;
 mod null;
+mod onnxruntime;
 mod openvino;
 mod qnn;
 mod registry;

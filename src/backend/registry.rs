@@ -1,13 +1,14 @@
 //! Every backend, one line each.
 
 use super::traits::Backend;
-use super::{candle, fault, llama_cpp, mlx, null, openvino, qnn};
+use super::{candle, fault, llama_cpp, mlx, null, onnxruntime, openvino, qnn};
 
 /// All backends, in the order tables show them.
 pub fn all() -> &'static [&'static dyn Backend] {
     &[
         &candle::Candle,
         &llama_cpp::LlamaCpp,
+        &onnxruntime::OnnxRuntime,
         &openvino::OpenVino,
         &mlx::Mlx,
         &qnn::Qnn,

@@ -10,6 +10,9 @@ pub enum ConvertError {
     /// A limit of the converter: a precision it does not make, a source type it cannot expand.
     #[error("{0}")]
     Unsupported(String),
+    /// The source contradicts itself.
+    #[error("{0}")]
+    Damaged(String),
     #[error(transparent)]
     Format(#[from] FormatError),
     #[error("cannot read `{path}`: {source}")]

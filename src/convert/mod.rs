@@ -1,12 +1,14 @@
-//! Makes variants of a model: GGUF at another precision, kept in a content-addressed cache.
+//! Makes variants of a model: GGUF at another precision, or as an ONNX graph, kept in a content-addressed cache.
 
 mod error;
+mod onnx;
 mod quantize;
 mod recipe;
 mod source;
 mod variant;
 
 pub use error::ConvertError;
+pub use onnx::{ONNX_PRECISIONS, onnx_variant};
 pub use recipe::PRECISIONS;
 pub use source::source_sha256;
 pub use variant::gguf_variant;

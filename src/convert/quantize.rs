@@ -21,7 +21,8 @@ pub(super) fn convert(from: GgmlDType, to: GgmlDType, bytes: &[u8]) -> Result<Ve
     })
 }
 
-fn expand(from: GgmlDType, bytes: &[u8]) -> Result<Vec<f32>> {
+/// `bytes`, whole blocks of `from`, as numbers.
+pub(super) fn expand(from: GgmlDType, bytes: &[u8]) -> Result<Vec<f32>> {
     let pairs = || bytes.as_chunks::<2>().0.iter();
     Ok(match from {
         GgmlDType::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),

@@ -101,6 +101,11 @@ impl Shape {
             tied: gguf.tensor("output.weight").is_none(),
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn of_parts(layers: u64, group: u64, experts: u64, tied: bool) -> Self {
+        Self { layers, group, experts, tied }
+    }
 }
 
 /// The type a tensor shall have and the one it can have; `None` where it is copied as it is.

@@ -17,6 +17,7 @@ const LOCKS: &[(&str, Option<&str>)] = &[
         include_str!("../../profiles/runtimes/mlx.toml"),
         Some(include_str!("../../profiles/runtimes/mlx.txt")),
     ),
+    (include_str!("../../profiles/runtimes/onnxruntime.toml"), None),
 ];
 
 /// One framework that can be installed.

@@ -12,6 +12,7 @@ mod history;
 mod llama_cpp;
 mod mlx;
 mod models;
+mod onnxruntime;
 mod openvino;
 mod probe;
 mod qnn;

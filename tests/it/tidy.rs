@@ -32,8 +32,14 @@ const LAYERS: &[(&str, u8)] = &[
 const MAX_LINES: usize = 600;
 
 /// The folders that may hold `unsafe`, each because it talks to hardware, the kernel or a foreign library.
-const UNSAFE_HOMES: &[&str] =
-    &["src/backend/candle", "src/backend/llama_cpp", "src/probe", "src/formats", "src/predict"];
+const UNSAFE_HOMES: &[&str] = &[
+    "src/backend/candle",
+    "src/backend/llama_cpp",
+    "src/backend/onnxruntime",
+    "src/probe",
+    "src/formats",
+    "src/predict",
+];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, found: &mut Vec<(PathBuf, String)>) {

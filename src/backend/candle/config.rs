@@ -1,11 +1,11 @@
-//! Which architectures the forward pass covers, and the numbers it needs from a file's metadata.
+//! Which decoders are known, and the numbers a forward pass needs from a file's metadata. The ONNX writer reads it too.
 
 use crate::backend::BackendError;
 use crate::formats::gguf::{Gguf, Value};
 
 /// How query and key are rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RopeLayout {
+pub(crate) enum RopeLayout {
     /// Neighbouring pairs.
     Pairs,
     /// First half against second half.
@@ -30,30 +30,30 @@ const ARCHITECTURES: &[Architecture] = &[
 
 /// Shapes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Config {
-    pub(super) layers: usize,
-    pub(super) hidden: usize,
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
-    pub(super) head_dim: usize,
-    pub(super) feed_forward: usize,
-    pub(super) vocabulary: usize,
-    pub(super) eps: f32,
-    pub(super) rope: RopeLayout,
+pub(crate) struct Config {
+    pub(crate) layers: usize,
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) eps: f32,
+    pub(crate) rope: RopeLayout,
     /// Leading elements of a head that are rotated.
-    pub(super) rope_dim: usize,
-    pub(super) rope_base: f64,
+    pub(crate) rope_dim: usize,
+    pub(crate) rope_base: f64,
     /// Positions are divided by this.
-    pub(super) rope_scale: f64,
+    pub(crate) rope_scale: f64,
     unrotated_every: usize,
 }
 
 impl Config {
-    pub(super) fn read(gguf: &Gguf) -> Result<Self, BackendError> {
+    pub(crate) fn read(gguf: &Gguf) -> Result<Self, BackendError> {
         let key = gguf.architecture();
         let known = ARCHITECTURES.iter().find(|a| a.key == key).ok_or_else(|| {
             let all: Vec<_> = ARCHITECTURES.iter().map(|a| a.key).collect();
-            unsupported(format!("architecture `{key}`: the engine runs {}", all.join(", ")))
+            unsupported(format!("architecture `{key}`: known are {}", all.join(", ")))
         })?;
         let whole = |name: &str| number(gguf, name);
         if whole("expert_count")?.unwrap_or(0) > 0 {
@@ -99,17 +99,27 @@ impl Config {
         })
     }
 
-    pub(super) fn query_dim(&self) -> usize {
+    /// Angle a position of each rotated pair; `factors` are those of `rope_freqs.weight`, empty where it is absent.
+    pub(crate) fn frequencies(&self, factors: &[f32]) -> Vec<f64> {
+        let angle = |i: usize| {
+            let exponent = -2.0 * i as f64 / self.rope_dim as f64;
+            let factor = f64::from(factors.get(i).copied().unwrap_or(1.0));
+            self.rope_base.powf(exponent) / factor / self.rope_scale
+        };
+        (0..self.rope_dim / 2).map(angle).collect()
+    }
+
+    pub(crate) fn query_dim(&self) -> usize {
         self.heads * self.head_dim
     }
-    pub(super) fn kv_dim(&self) -> usize {
+    pub(crate) fn kv_dim(&self) -> usize {
         self.kv_heads * self.head_dim
     }
     /// Query heads that share one key-value head.
-    pub(super) fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.heads / self.kv_heads
     }
-    pub(super) fn rotates(&self, layer: usize) -> bool {
+    pub(crate) fn rotates(&self, layer: usize) -> bool {
         self.unrotated_every == 0 || !(layer + 1).is_multiple_of(self.unrotated_every)
     }
 }
@@ -148,10 +158,10 @@ fn rope_scale(gguf: &Gguf) -> Result<f64, BackendError> {
     }
 }
 
-pub(super) fn unsupported(what: String) -> BackendError {
-    BackendError::Unsupported(format!("not supported by the embedded engine: {what}"))
+pub(crate) fn unsupported(what: String) -> BackendError {
+    BackendError::Unsupported(format!("not supported here: {what}"))
 }
 
-pub(super) fn damaged(what: String) -> BackendError {
+pub(crate) fn damaged(what: String) -> BackendError {
     BackendError::Failed(format!("the model file is inconsistent: {what}"))
 }

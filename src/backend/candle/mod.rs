@@ -3,7 +3,7 @@
 
 mod backend;
 mod cache;
-mod config;
+pub(crate) mod config;
 mod engine;
 mod gemm;
 pub mod kernels;

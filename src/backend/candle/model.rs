@@ -99,16 +99,11 @@ impl Model {
 }
 
 fn frequencies(config: &Config, tensors: &mut Tensors) -> Result<Vec<f64>, BackendError> {
-    let pairs = config.rope_dim / 2;
     let factors = match tensors.has("rope_freqs.weight") {
-        true => tensors.vector("rope_freqs.weight", pairs)?,
-        false => vec![1.0; pairs],
+        true => tensors.vector("rope_freqs.weight", config.rope_dim / 2)?,
+        false => Vec::new(),
     };
-    let angle = |(i, &factor): (usize, &f32)| {
-        let exponent = -2.0 * i as f64 / config.rope_dim as f64;
-        config.rope_base.powf(exponent) / f64::from(factor) / config.rope_scale
-    };
-    Ok(factors.iter().enumerate().map(angle).collect())
+    Ok(config.frequencies(&factors))
 }
 
 /// Tensors by name, and which have not been used yet.
