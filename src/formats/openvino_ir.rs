@@ -8,6 +8,7 @@ use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
 use super::FormatError;
+use super::onnx::{Dim, OnnxSummary, Port};
 
 /// A graph of a large model is a few MB.
 const MAX_XML: u64 = 256 << 20;
@@ -23,13 +24,21 @@ pub struct OpenVinoIr {
     pub weights: PathBuf,
     pub weight_file_bytes: u64,
     pub constants: Vec<IrConstant>,
-    /// Names of the inputs.
-    pub inputs: Vec<String>,
+    /// In the graph's order, types spelled as ONNX does.
+    pub inputs: Vec<Port>,
     /// Layers that hold state between calls, `ReadValue`.
     pub states: u64,
     /// Layers that quantize activations, `FakeQuantize`.
     pub fake_quantize: u64,
     pub layers: u64,
+}
+
+/// What the reader is in.
+#[derive(Clone, Copy, PartialEq)]
+enum Layer {
+    Constant,
+    Input,
+    Other,
 }
 
 /// A constant of the graph.
@@ -99,7 +108,7 @@ impl OpenVinoIr {
     fn parse(&mut self, mut reader: Reader<BufReader<File>>) -> Result<u64, FormatError> {
         let path = self.xml.clone();
         let damaged = |why: String| FormatError::damaged(&path, why);
-        let (mut buffer, mut root, mut constant, mut end) = (Vec::new(), false, false, 0u64);
+        let (mut buffer, mut root, mut layer, mut end) = (Vec::new(), false, Layer::Other, 0u64);
         loop {
             buffer.clear();
             let event = reader.read_event_into(&mut buffer).map_err(|e| damaged(e.to_string()))?;
@@ -118,32 +127,68 @@ impl OpenVinoIr {
                         why: "its first element is not `net`".into(),
                     });
                 }
-                "layer" => constant = self.layer(element).map_err(damaged)?,
-                "data" if constant => {
+                "layer" => layer = self.layer(element).map_err(damaged)?,
+                "data" if layer == Layer::Constant => {
                     let (c, reach) = read_constant(element).map_err(damaged)?;
                     self.constants.push(c);
                     end = end.max(reach);
-                    constant = false;
+                    layer = Layer::Other;
+                }
+                "data" if layer == Layer::Input => self.input(element).map_err(damaged)?,
+                // What callers know an input by, where it differs from the layer's name.
+                "port" if layer == Layer::Input => {
+                    let names = element.try_get_attribute("names").ok().flatten();
+                    if let (Some(_), Some(port)) = (names, self.inputs.last_mut()) {
+                        let names = attribute(element, "names").map_err(damaged)?;
+                        port.name = names.split(',').next().unwrap_or_default().to_owned();
+                    }
                 }
                 _ => {}
             }
         }
     }
 
-    /// Counts a layer; true for a constant.
-    fn layer(&mut self, element: &BytesStart<'_>) -> Result<bool, String> {
+    /// Counts a layer and says what to look for in it.
+    fn layer(&mut self, element: &BytesStart<'_>) -> Result<Layer, String> {
         self.layers += 1;
         if self.layers > MAX_LAYERS as u64 {
             return Err(format!("more than {MAX_LAYERS} layers"));
         }
         match attribute(element, "type")?.as_str() {
-            "Const" => return Ok(true),
-            "Parameter" => self.inputs.push(attribute(element, "name")?),
+            "Const" => return Ok(Layer::Constant),
+            "Parameter" => {
+                let name = attribute(element, "name")?;
+                self.inputs.push(Port { name, dtype: String::new(), dims: Vec::new() });
+                return Ok(Layer::Input);
+            }
             "ReadValue" => self.states += 1,
             "FakeQuantize" => self.fake_quantize += 1,
             _ => {}
         }
-        Ok(false)
+        Ok(Layer::Other)
+    }
+
+    /// Type and axes of the input whose layer came last.
+    fn input(&mut self, element: &BytesStart<'_>) -> Result<(), String> {
+        let (dtype, shape) = (attribute(element, "element_type")?, attribute(element, "shape")?);
+        let dims = shape.split(',').map(str::trim).filter(|d| !d.is_empty()).take(MAX_RANK);
+        if let Some(port) = self.inputs.last_mut() {
+            let dim = |d: &str| d.parse().map_or_else(|_| Dim::Free(String::new()), Dim::Fixed);
+            port.dims = dims.map(dim).collect();
+            port.dtype = match dtype.as_str() {
+                "f32" => "FLOAT".to_owned(),
+                "f16" => "FLOAT16".to_owned(),
+                "boolean" => "BOOL".to_owned(),
+                "i64" | "i32" | "i16" | "i8" => dtype.replace('i', "INT"),
+                other => other.replace('u', "UINT"),
+            };
+        }
+        Ok(())
+    }
+
+    /// The inputs as those of an ONNX graph, for what works on either.
+    pub fn as_onnx(&self) -> OnnxSummary {
+        OnnxSummary { inputs: self.inputs.clone(), ..OnnxSummary::default() }
     }
 
     /// Bytes of all constants.
@@ -186,7 +231,8 @@ mod tests {
     use super::*;
 
     const GRAPH: &str = r#"<?xml version="1.0"?><net name="m" version="11"><layers>
-        <layer id="0" name="x" type="Parameter"><data shape="?,4" element_type="f32"/></layer>
+        <layer id="0" name="x0" type="Parameter"><data shape="?,4" element_type="f32"/>
+        <output><port id="0" precision="FP32" names="x,x:0"/></output></layer>
         <layer id="1" name="w" type="Const"><data element_type="u4" shape="8,2,64" offset="0" size="512"/></layer>
         <layer id="2" name="s" type="Const"><data element_type="f16" shape="8,2,1" offset="512" size="32"/></layer>
         <layer id="3" name="a" type="Const"><data element_type="i64" shape="" offset="544" size="8"/></layer>
@@ -204,7 +250,12 @@ mod tests {
     #[test]
     fn constants_inputs_and_quantizers_are_read() {
         let ir = open(GRAPH, 552).unwrap();
-        assert_eq!(ir.inputs, ["x"]);
+        let x = Port {
+            name: "x".into(),
+            dtype: "FLOAT".into(),
+            dims: vec![Dim::Free(String::new()), Dim::Fixed(4)],
+        };
+        assert_eq!(ir.as_onnx().inputs, [x]);
         assert_eq!((ir.layers, ir.fake_quantize, ir.constant_bytes()), (5, 1, 552));
         let weights: Vec<_> = ir.constants.iter().filter(|c| c.is_weight()).collect();
         assert_eq!((weights.len(), weights[0].elements()), (1, 1024));

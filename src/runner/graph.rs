@@ -10,6 +10,7 @@ use super::prepare::{self, Key};
 use crate::backend::{self, OpenRequest};
 use crate::catalog::Catalog;
 use crate::convert;
+use crate::formats::OpenVinoIr;
 use crate::formats::onnx::{self, OnnxSummary};
 use crate::formats::tokenizer::Tokenizer;
 use crate::inputs::{self, Inputs, Part};
@@ -63,8 +64,13 @@ fn make(
     length: u32,
     cache: &Path,
 ) -> Result<GraphInputs, String> {
-    let source = &planned.source;
-    let graph = onnx::read(source).map_err(|e| e.to_string())?;
+    let ir = OpenVinoIr::at(&planned.source);
+    let source = ir.as_ref().unwrap_or(&planned.source);
+    let read = match &ir {
+        Some(xml) => OpenVinoIr::open(xml).map(|ir| ir.as_onnx()),
+        None => onnx::read(source),
+    };
+    let graph = read.map_err(|e| e.to_string())?;
     let catalog = Catalog::load().map_err(|e| e.to_string())?;
     let entry = catalog.get(&planned.case.model).ok();
     let kind = entry.map_or_else(|| graph.spec("").kind, |e| e.kind);

@@ -8,6 +8,8 @@ use edge_advisor::backend::{
 use edge_advisor::model::{CaseOutcome, Precision, Tensor, TensorData, Variant, Workload};
 use edge_advisor::{catalog, dirs, runtime};
 
+use predicates::prelude::*;
+
 use crate::support::{edge_advisor, only_record};
 
 /// The backend where its library is installed; with `tools` also the real model and what converts it. `None` with a
@@ -328,6 +330,9 @@ fn every_device_is_listed_and_those_without_a_driver_say_what_is_missing() {
     let find = |id: &str| devices.iter().find(|d| d.id.starts_with(id));
     assert!(find("cpu").is_some_and(|d| d.name.contains("FP32") && d.problem.is_empty()));
     assert!(find("AUTO").is_some());
+    edge_advisor().args(["runtime", "doctor", "openvino"]).assert().success().stdout(
+        predicates::str::contains("openvino 2026.4.1").and(predicates::str::contains("AUTO")),
+    );
     for id in ["GPU", "NPU"] {
         let device = find(id).expect(id);
         assert!(device.id != id || !device.problem.is_empty() || device.name != id, "{device:?}");

@@ -119,7 +119,7 @@ impl Recipe {
     pub(super) fn fallbacks(self, ir: &OpenVinoIr) -> Vec<String> {
         let Grouped { group, .. } = self else { return Vec::new() };
         let mut counts = std::collections::BTreeMap::<String, u64>::new();
-        for c in ir.constants.iter().filter(|c| c.is_weight()) {
+        for c in ir.constants.iter().filter(|c| c.is_weight() && !is_wide(&c.dtype)) {
             let what = match (c.dtype.as_str(), c.shape.last()) {
                 ("u8" | "i8", _) => format!("grouped -> {}", c.dtype),
                 (_, Some(&g)) if c.shape.len() == 3 && group > 0 && g != group as u64 => {
@@ -200,7 +200,12 @@ mod tests {
 
     #[test]
     fn weights_that_got_another_group_or_width_are_counted() {
-        let made = ir(&[("u8", &[1000, 576]), ("i4", &[576, 9, 64]), ("i4", &[576, 12, 128])]);
+        let made = ir(&[
+            ("f16", &[1, 1, 576]),
+            ("u8", &[1000, 576]),
+            ("i4", &[576, 9, 64]),
+            ("i4", &[576, 12, 128]),
+        ]);
         let recipe = recipe(Precision::Int4SymG128).unwrap();
         assert_eq!(recipe.fallbacks(&made), ["G128 -> G64: 1", "grouped -> u8: 1"]);
         assert!(Bits8("int8_sym").fallbacks(&made).is_empty());

@@ -68,7 +68,8 @@ impl GraphModel {
         let mut wanted = Vec::new();
         let mut fits = true;
         for (name, shape) in &self.inputs {
-            let found = given.iter().find(|t| t.name == *name).map(axes).ok_or_else(|| {
+            let named = given.iter().find(|t| t.name == *name);
+            let found = named.map(axes).ok_or_else(|| {
                 BackendError::Unsupported(format!("no values are made for input `{name}`"))
             })?;
             fits &= shape.as_ref() == Some(&found);

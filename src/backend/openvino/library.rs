@@ -166,7 +166,13 @@ fn describe(core: &Core, device: &str) -> BackendDevice {
 fn missing(core: &Core, device: &str) -> String {
     let key = PropertyKey::AvailableDevices;
     match core.get_property(&DeviceType::from(device), &key) {
-        Err(e) => reason(&e),
+        Err(e) => {
+            let why = reason(&e);
+            // `Cannot load library "...plugin.so": libOpenCL.so.1: cannot open ...`
+            let missing =
+                why.rsplit_once("\": ").map(|(_, m)| format!("its plugin does not load: {m}"));
+            missing.unwrap_or(why)
+        }
         Ok(_) => "its plugin finds no device: none is here, or its driver is not installed".into(),
     }
 }
