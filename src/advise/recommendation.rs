@@ -294,14 +294,14 @@ fn confidence(pick: &Candidate, feasible: &[&Candidate]) -> Confidence {
     let spread = (e.high / e.low).sqrt() - 1.0;
     let rival = feasible.iter().skip(1).find(|c| c.framework != pick.framework);
     let close = rival.is_some_and(|r| (pick.utility - r.utility).abs() < 0.05);
-    let (level, mut why) = match e.rung {
-        Rung::MeasuredHere => ("high", "its speed was measured on this device".to_owned()),
-        Rung::CalibratedHere => {
-            ("high", format!("calibrated on this device, +-{:.0} %", 100.0 * spread))
-        }
-        rung if spread < 0.5 => ("medium", format!("{}, +-{:.0} %", rung.tag(), 100.0 * spread)),
-        rung => ("low", format!("{}, +-{:.0} %", rung.tag(), 100.0 * spread)),
+    // The word follows the interval: a local measurement as wide as a guess is worth no more than one.
+    let local = matches!(e.rung, Rung::MeasuredHere | Rung::CalibratedHere);
+    let level = match spread {
+        s if local && s < 0.25 => "high",
+        s if s < 0.5 => "medium",
+        _ => "low",
     };
+    let mut why = format!("{}, +-{:.0} %", e.rung.tag(), 100.0 * spread);
     if let Some(r) = rival.filter(|_| close && level != "high") {
         why.push_str(&format!(
             "; {} is as good within that: `bench` would settle it",

@@ -118,6 +118,21 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Runs `bench` inside another command, exactly as the command line would, but without its data on stdout.
+pub(super) fn run_inside(words: &[&str], output: &Output) -> CliResult {
+    #[derive(clap::Parser)]
+    #[command(name = "bench")]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+    let line = <Line as clap::Parser>::try_parse_from(
+        std::iter::once("bench").chain(words.iter().copied()),
+    )
+    .map_err(|e| CliError::usage(e.to_string()))?;
+    run(&line.args, &Output { nested: true, ..output.clone() })
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
     if let Some(dir) = &args.llama_cpp_dir {

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-
 use super::{CliError, CliResult, Format, Output, bench, exit};
 use crate::catalog::{self, Catalog};
 use crate::formats::gguf;
@@ -31,14 +29,6 @@ pub struct Args {
     /// Precisions to measure at: one for each kernel that matters.
     #[arg(long, short, default_value = "Q4_0,Q8_0", requires = "model")]
     precision: String,
-}
-
-/// `bench`'s own arguments, so that an anchor is measured exactly as a benchmark is.
-#[derive(Parser)]
-#[command(name = "bench")]
-struct BenchLine {
-    #[command(flatten)]
-    bench: bench::Args,
 }
 
 pub fn run(args: &Args, output: &Output) -> CliResult {
@@ -74,21 +64,9 @@ pub fn run(args: &Args, output: &Output) -> CliResult {
 fn measure(model: &str, args: &Args, output: &Output) -> Result<Vec<PathBuf>, CliError> {
     let dir = crate::dirs::data().join("calibration").join("runs");
     let before = runs_in(&dir);
-    let line = BenchLine::try_parse_from([
-        "bench",
-        "--quick",
-        "--model",
-        model,
-        "--backend",
-        &args.backend,
-        "--precision",
-        &args.precision,
-        "--out",
-        &dir.to_string_lossy(),
-    ])
-    .map_err(|e| CliError::usage(e.to_string()))?;
-    let quiet = Output { format: Format::Csv, quiet: output.quiet };
-    let outcome = bench::run(&line.bench, &quiet);
+    let out = dir.to_string_lossy();
+    let cells = ["--backend", &args.backend, "--precision", &args.precision, "--out", &out];
+    let outcome = bench::run_inside(&[&["--quick", "--model", model][..], &cells].concat(), output);
     let made: Vec<PathBuf> = runs_in(&dir).into_iter().filter(|d| !before.contains(d)).collect();
     match outcome {
         Err(e) if made.is_empty() => Err(e),

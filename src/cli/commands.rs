@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
-    let output = Output { format: cli.format, quiet: cli.quiet };
+    let output = Output { format: cli.format, quiet: cli.quiet, nested: false };
     match dispatch(cli.command, &output) {
         Ok(code) => ExitCode::from(code),
         Err(e) => ExitCode::from(print_error(&e)),

@@ -16,6 +16,7 @@ const EXAMPLES: &str = "Examples:
   edge-advisor gate --live --policy gate.toml \\
       --base 'old/edge-advisor bench --suite llm --out {out}' \\
       --head 'new/edge-advisor bench --suite llm --out {out}'
+  edge-advisor gate --live --base origin/main --head . --run './measure.sh {out}'
   edge-advisor gate init reports/main --out gate.toml
   edge-advisor gate check gate.toml reports/main
 

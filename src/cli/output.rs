@@ -21,11 +21,16 @@ pub enum Format {
 pub struct Output {
     pub format: Format,
     pub quiet: bool,
+    /// True for a command inside another: stdout is not its own.
+    pub nested: bool,
 }
 
 impl Output {
     /// Writes data to stdout.
     pub fn data(&self, text: &str) -> Result<(), CliError> {
+        if self.nested {
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         if !text.ends_with('\n') {

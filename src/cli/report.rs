@@ -33,7 +33,7 @@ pub(super) struct Args {
 /// What is written where; shared with `merge`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
-    /// Files to write: html, csv, json, md, or none.
+    /// Files to write: html, csv, json, md, parquet, or none.
     #[arg(
         long,
         value_delimiter = ',',

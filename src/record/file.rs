@@ -156,14 +156,19 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    /// Starts a record in `dir`, which is made. Fails where one is there already.
+    /// Starts a record in `dir`, which is made. Fails where one is there already; a record that cannot even
+    /// take its header (full disk) leaves nothing behind.
     pub fn create(dir: &Path, header: &RunHeader) -> Result<Self, RecordError> {
         let path = dir.join(FILE_NAME);
         let write = |source| RecordError::Write { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(&write)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(&write)?;
         let mut writer = Self { file, path };
-        writer.append(&LineOut::Header(header))?;
+        if let Err(e) = writer.append(&LineOut::Header(header)) {
+            // Best effort: the error that matters is the first. `remove_dir` spares a directory with other files.
+            let _ = std::fs::remove_file(&writer.path).and_then(|()| std::fs::remove_dir(dir));
+            return Err(e);
+        }
         Ok(writer)
     }
 

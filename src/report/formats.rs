@@ -1,7 +1,7 @@
 //! The list of formats a report can be written in.
 
 use super::view::View;
-use super::{csv, json, markdown};
+use super::{csv, json, markdown, parquet};
 
 /// A file format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,11 +10,17 @@ pub enum ReportFormat {
     Csv,
     Json,
     Md,
+    Parquet,
 }
 
 impl ReportFormat {
-    pub const ALL: &'static [ReportFormat] =
-        &[ReportFormat::Html, ReportFormat::Csv, ReportFormat::Json, ReportFormat::Md];
+    pub const ALL: &'static [ReportFormat] = &[
+        ReportFormat::Html,
+        ReportFormat::Csv,
+        ReportFormat::Json,
+        ReportFormat::Md,
+        ReportFormat::Parquet,
+    ];
 
     /// Also its name on the command line.
     pub fn extension(self) -> &'static str {
@@ -23,6 +29,7 @@ impl ReportFormat {
             ReportFormat::Csv => "csv",
             ReportFormat::Json => "json",
             ReportFormat::Md => "md",
+            ReportFormat::Parquet => "parquet",
         }
     }
 
@@ -33,6 +40,7 @@ impl ReportFormat {
             ReportFormat::Csv => csv::render(view).into_bytes(),
             ReportFormat::Json => json::render(view).into_bytes(),
             ReportFormat::Md => markdown::render(view).into_bytes(),
+            ReportFormat::Parquet => parquet::render(view),
         }
     }
 }

@@ -305,3 +305,24 @@ fn every_framework_with_a_backend_lists_only_what_the_backend_runs() {
         }
     }
 }
+
+#[test]
+fn verify_measures_the_best_here_and_then_says_measured() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let output = crate::support::edge_advisor()
+        .args(["recommend", "smollm2-135m", "--verify=1", "--framework", "candle"])
+        .args(["--objective", "speed", "--format", "json", "--prompt", "32"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
+    let record = crate::support::only_record(&dir.path().join("reports"));
+    assert_eq!(record.cases.len(), 1);
+    // On a busy machine the case is invalid and no evidence: then the answer must not call it measured.
+    let measured = record.cases[0].outcome.is_completed();
+    let choices = std::iter::once(&answer["pick"]).chain(answer["runners_up"].as_array().unwrap());
+    assert_eq!(choices.filter(|c| c["measured"] == true).count(), usize::from(measured), "{text}");
+}

@@ -254,3 +254,31 @@ fn a_simulator_s_times_reach_no_record_report_or_comparison() {
     let text = String::from_utf8(compare.stdout).unwrap();
     assert!(!text.contains("faster") && !text.contains("slower"), "{text}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_at_the_start_is_an_error_and_leaves_no_run_behind() {
+    let dir = TempDir::new().unwrap();
+    let (model, out) = (any_file(dir.path()), dir.path().join("out"));
+    let bench = |limit: &str| {
+        std::process::Command::new("sh")
+            .args(["-c", &format!("{limit} exec \"$@\""), "sh"])
+            .args([env!("CARGO_BIN_EXE_edge-advisor"), "bench", "--quick", "--no-quality"])
+            .args(["--backend", "fault", "--precision", "F32", "--option", "fault=ok"])
+            .args(["--max-foreign-cpus", "1000", "--model"])
+            .arg(&model)
+            .arg("--out")
+            .arg(&out)
+            .output()
+            .unwrap()
+    };
+    // The first run fills the caches.
+    assert!(bench("").status.success());
+    std::fs::remove_dir_all(&out).unwrap();
+    // A file size limit of zero refuses every write, as a full disk does.
+    let output = bench("trap '' XFSZ; ulimit -f 0;");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("cannot write record"), "{text}");
+    assert!(!out.exists() || std::fs::read_dir(&out).unwrap().next().is_none());
+}

@@ -349,3 +349,45 @@ fn a_live_gate_alternates_the_sides_and_stops_when_the_verdict_is_clear() {
     assert_eq!(code(&run(&dir, &["gate", "--live", "--base", "x", "--head", "y {out}"])), 2);
     assert_eq!(code(&run(&dir, &["gate", "--live", "--base", "x {out}"])), 2);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_live_gate_runs_a_directory_against_a_git_revision_and_leaves_no_checkout_behind() {
+    let (_keep, dir) = workspace();
+    // "Measuring" copies the record that the working tree holds, under a run id of its own.
+    let measure = "id=$(basename {out}); mkdir -p {out}; sed s/RUN/$(date +%s%N)/ record.ndjson > {out}/record.ndjson";
+    let repository = dir.join("repository");
+    std::fs::create_dir(&repository).unwrap();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let output = std::process::Command::new("git")
+            .current_dir(&repository)
+            .args(identity)
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?} {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let release = |speed: f64| {
+        let record = Run::new("RUN", 0)
+            .measured(case(Precision::Q4_0), 0, &[(Metric::DecodeTokS, &[speed])])
+            .done();
+        std::fs::write(repository.join("record.ndjson"), record.to_ndjson().unwrap()).unwrap();
+    };
+    git(&["init", "--quiet"]);
+    release(50.0);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "fast"]);
+    release(40.0);
+    let live = |base: &str, out: &str| {
+        let args = ["gate", "--live", "--base", base, "--head", ".", "--run", measure];
+        command(&repository).args(args).args(["--out", out]).output().unwrap()
+    };
+    let output = live("HEAD", "runs");
+    assert_eq!(code(&output), 10, "{}{}", stdout(&output), stderr(&output));
+    assert_eq!(git(&["worktree", "list"]).lines().count(), 1);
+    let unknown = live("no-such-revision", "other");
+    assert_eq!(code(&unknown), 3);
+    assert!(stderr(&unknown).contains("hint:"), "{}", stderr(&unknown));
+}

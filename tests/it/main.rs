@@ -16,6 +16,8 @@ mod onnxruntime;
 mod openvino;
 mod probe;
 mod qnn;
+mod readers;
+mod readme;
 mod records;
 mod report;
 #[path = "../support/records.rs"]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::advise::{Objective, Request, Workflow};
 use crate::cli::profiles::positive;
+use crate::cli::size;
 use crate::model::ModelKind;
 use crate::predict::KvPrecision;
 
@@ -15,6 +16,7 @@ use crate::predict::KvPrecision;
   edge-advisor recommend                          the best model for this device, and how to run it
   edge-advisor recommend qwen3-4b --explain       why this framework and precision
   edge-advisor recommend model.gguf --context 16384 --kv q8_0
+  edge-advisor recommend qwen3-0.6b --verify      measure the best three here before deciding
   edge-advisor recommend llama-3.1-8b --device rpi-5 --ram 8
   edge-advisor recommend --params 7B --arch llama --max-memory 6GiB --min-decode-tok-s 5")]
 pub struct RecommendArgs {
@@ -81,6 +83,17 @@ pub struct RecommendArgs {
     /// Only this framework (registry id).
     #[arg(long, value_name = "ID")]
     pub framework: Option<String>,
+    /// Measure the best N here first, quickly (a model that is not here by its shape), then decide.
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "3",
+        conflicts_with_all = ["profile", "from", "params"],
+        value_parser = clap::value_parser!(u32).range(1..=20)
+    )]
+    pub verify: Option<u32>,
     /// Show every step of the decision with the facts it used.
     #[arg(long)]
     pub explain: bool,
@@ -207,28 +220,11 @@ impl RecommendArgs {
     }
 }
 
-/// `6GiB`, `800MB`, `1.5g`; a bare number is GiB. Returns bytes.
+/// As [`size::parse`], but a bare number is GiB, and zero is no limit to advise for.
 fn parse_bytes(text: &str) -> Result<u64, String> {
-    let lower = text.trim().to_lowercase();
-    let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(split);
-    let value: f64 =
-        number.parse().map_err(|_| format!("`{text}` is no size; write 6GiB or 800MB"))?;
-    let scale = match unit.trim() {
-        "" | "g" | "gib" => (1u64 << 30) as f64,
-        "m" | "mib" => (1u64 << 20) as f64,
-        "gb" => 1e9,
-        "mb" => 1e6,
-        "t" | "tib" => (1u64 << 40) as f64,
-        "tb" => 1e12,
-        _ => return Err(format!("unknown unit in `{text}`; write 6GiB or 800MB")),
-    };
-    let bytes = value * scale;
-    if (1.0..1e18).contains(&bytes) {
-        Ok(bytes as u64)
-    } else {
-        Err(format!("`{text}` is out of range"))
-    }
+    let bare = text.trim().parse::<f64>().is_ok();
+    let bytes = if bare { size::parse(&format!("{text}GiB")) } else { size::parse(text) }?;
+    if bytes == 0 { Err(format!("`{text}` is out of range")) } else { Ok(bytes) }
 }
 
 /// `7B`, `1.7b`, `350M`, or a plain count.

@@ -4,6 +4,7 @@ mod args;
 mod human;
 mod markdown;
 mod setup;
+mod verify;
 
 pub use args::RecommendArgs;
 pub(super) use setup::{Setup, setup};
@@ -23,9 +24,15 @@ pub fn run(args: &RecommendArgs, output: &Output) -> CliResult {
         Some(model) => {
             let input = setup.input(&model.spec);
             let answer = advise::advise(&input).map_err(request_error)?;
+            if let Some(count) = args.verify {
+                verify::verify(args, &answer, count, output)?;
+                // Again, with what was just measured.
+                return run(&RecommendArgs { verify: None, ..args.clone() }, output);
+            }
             let answer = answer.with_source(&input, &model.source);
             print(args, output, &setup, &answer)
         }
+        None if args.verify.is_some() => Err(CliError::usage("--verify needs a MODEL to measure")),
         None => catalogue(args, output, &setup),
     }
 }

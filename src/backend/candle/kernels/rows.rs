@@ -161,6 +161,8 @@ fn own(isa: Isa, dtype: Dtype, rows: &[u8], y: &Activations, out: &mut [f32]) {
     }
 }
 
+/// Four rows at once, a quarter of the rows apart: each is read as one long sequence, which the hardware prefetcher
+/// follows. Four neighbours would end and begin a sequence every row, at about half the speed.
 #[cfg(target_arch = "x86_64")]
 fn by_fours(
     rows: &[u8],
@@ -168,14 +170,17 @@ fn by_fours(
     four: impl Fn([&[u8]; super::x86::ROWS]) -> [f32; super::x86::ROWS],
     one: impl Fn([&[u8]; 1]) -> [f32; 1],
 ) {
+    const ROWS: usize = super::x86::ROWS;
     let row_bytes = rows.len() / out.len();
     let row = |i: usize| &rows[i * row_bytes..(i + 1) * row_bytes];
-    let (fours, rest) = out.as_chunks_mut::<{ super::x86::ROWS }>();
-    let done = fours.len() * super::x86::ROWS;
-    for (i, o) in fours.iter_mut().enumerate() {
-        *o = four(std::array::from_fn(|r| row(i * super::x86::ROWS + r)));
+    let part = out.len() / ROWS;
+    for i in 0..part {
+        let values = four(std::array::from_fn(|r| row(r * part + i)));
+        for (r, value) in values.into_iter().enumerate() {
+            out[r * part + i] = value;
+        }
     }
-    for (i, o) in rest.iter_mut().enumerate() {
-        [*o] = one([row(done + i)]);
+    for (i, o) in out.iter_mut().enumerate().skip(ROWS * part) {
+        [*o] = one([row(i)]);
     }
 }
