@@ -116,7 +116,9 @@ impl Request {
                 "95 keeps nearly everything, 75 is rough",
             );
         }
-        if model.context_length > 0 && self.context > model.context_length {
+        // One inference of an embedding, vision or speech model keeps no context.
+        let generates = matches!(model.kind, ModelKind::Llm | ModelKind::Multimodal);
+        if generates && model.context_length > 0 && self.context > model.context_length {
             return error(
                 format!(
                     "--context {} is longer than the {} tokens `{}` was made for",

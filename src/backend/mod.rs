@@ -8,6 +8,7 @@ mod fault;
 mod llama_cpp;
 mod mlx;
 mod null;
+mod olive;
 mod onnxruntime;
 mod openvino;
 mod qnn;

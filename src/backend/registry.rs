@@ -1,7 +1,7 @@
 //! Every backend, one line each.
 
 use super::traits::Backend;
-use super::{candle, fault, llama_cpp, mlx, null, onnxruntime, openvino, qnn};
+use super::{candle, fault, llama_cpp, mlx, null, olive, onnxruntime, openvino, qnn};
 
 /// All backends, in the order tables show them.
 pub fn all() -> &'static [&'static dyn Backend] {
@@ -9,6 +9,7 @@ pub fn all() -> &'static [&'static dyn Backend] {
         &candle::Candle,
         &llama_cpp::LlamaCpp,
         &onnxruntime::OnnxRuntime,
+        &olive::Olive,
         &openvino::OpenVino,
         &mlx::Mlx,
         &qnn::Qnn,

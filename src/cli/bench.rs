@@ -31,7 +31,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A suite: a TOML file, or the name of a built-in one (`llm`, `llm-quick`, `llm-depth`).
+    /// A suite: a TOML file, or the name of a built-in one (`llm`, `embedding`, `vision`, `speech` and others).
     #[arg(long, conflicts_with_all = ["model", "resume"])]
     suite: Option<String>,
     /// Models: catalogue names or files.

@@ -1,6 +1,7 @@
 //! Makes variants of a model: GGUF at another precision, or as an ONNX graph, kept in a content-addressed cache.
 
 mod error;
+mod graph;
 mod onnx;
 mod quantize;
 mod recipe;
@@ -8,7 +9,8 @@ mod source;
 mod variant;
 
 pub use error::ConvertError;
-pub use onnx::{ONNX_PRECISIONS, onnx_variant};
+pub use graph::{GraphTool, explain, graph_variant};
+pub use onnx::{ONNX_PRECISIONS, graph_source, onnx_variant};
 pub use recipe::PRECISIONS;
 pub use source::source_sha256;
 pub use variant::gguf_variant;

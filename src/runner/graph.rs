@@ -14,7 +14,7 @@ use crate::formats::OpenVinoIr;
 use crate::formats::onnx::{self, OnnxSummary};
 use crate::formats::tokenizer::Tokenizer;
 use crate::inputs::{self, Inputs, Part};
-use crate::model::{CaseOutcome, Precision, Workload};
+use crate::model::{CaseOutcome, Device, Finding, Precision, Variant, Workload};
 use crate::worker::{Ended, GraphTask, Request, Supervisor};
 
 /// Raised when the rules that make inputs change, so that sets are made anew.
@@ -26,6 +26,8 @@ const REFERENCE: Precision = Precision::F32;
 #[derive(Debug, Clone)]
 pub(crate) struct GraphInputs {
     pub task: GraphTask,
+    /// The ONNX file: the source, or made of it.
+    pub source: PathBuf,
     /// For quantizers that calibrate.
     pub calibration: PathBuf,
     /// What a reader of the results must know.
@@ -65,19 +67,22 @@ fn make(
     cache: &Path,
 ) -> Result<GraphInputs, String> {
     let ir = OpenVinoIr::at(&planned.source);
-    let source = ir.as_ref().unwrap_or(&planned.source);
+    let source = match &ir {
+        Some(xml) => xml.clone(),
+        None => convert::graph_source(&planned.source, cache).map_err(|e| e.to_string())?,
+    };
     let read = match &ir {
         Some(xml) => OpenVinoIr::open(xml).map(|ir| ir.as_onnx()),
-        None => onnx::read(source),
+        None => onnx::read(&source),
     };
     let graph = read.map_err(|e| e.to_string())?;
     let catalog = Catalog::load().map_err(|e| e.to_string())?;
     let entry = catalog.get(&planned.case.model).ok();
     let kind = entry.map_or_else(|| graph.spec("").kind, |e| e.kind);
     let shape = entry.and_then(|e| e.graph.as_ref()).map(|g| g.input.as_slice());
-    let tokenizer = tokenizer(source, &graph)?;
+    let tokenizer = tokenizer(&source, &graph)?;
     let sha256 =
-        convert::source_sha256(std::slice::from_ref(source), cache).map_err(|e| e.to_string())?;
+        convert::source_sha256(std::slice::from_ref(&source), cache).map_err(|e| e.to_string())?;
     let mut notes = Vec::new();
     let mut set = |part: Part, batch: u32| -> Result<PathBuf, String> {
         let what =
@@ -97,7 +102,9 @@ fn make(
     notes.dedup();
     let documents = if tokenizer.is_some() { inputs::DOCUMENTS } else { 0 };
     let task = GraphTask { kind, inputs: evaluation, reference: None, documents };
-    Ok(GraphInputs { task, calibration, notes })
+    // OpenVINO's own form is opened as it was given.
+    let source = if ir.is_some() { planned.source.clone() } else { source };
+    Ok(GraphInputs { task, source, calibration, notes })
 }
 
 fn tokenizer(source: &Path, graph: &OnnxSummary) -> Result<Option<Tokenizer>, String> {
@@ -156,7 +163,7 @@ fn reference(
         let inputs = Some(graph.calibration.as_path());
         let made = prepare::prepare_one(
             &key,
-            &planned.source,
+            &graph.source,
             variants,
             None,
             inputs,
@@ -196,6 +203,11 @@ fn reference(
         reasons.push("no backend that is ready runs it in FP32".to_owned());
     }
     Some(Err(reasons.join("; ")))
+}
+
+/// What decides the speed of a quantized graph, read from its file.
+pub(crate) fn why(variant: &Variant, device: &Device) -> Option<Finding> {
+    convert::explain(variant.precision, &onnx::read(&variant.path).ok()?, &device.cpu)
 }
 
 /// How a case ends whose inputs could not be made.

@@ -45,25 +45,17 @@ pub(crate) fn prepare_all(
             continue;
         }
         let inputs = match graphs.get(&graph::key(planned)) {
-            Some(Err(why)) => {
-                made.insert(key, Err((graph::outcome(why), String::new())));
-                continue;
-            }
-            Some(Ok(graph)) => Some(graph.calibration.as_path()),
-            None => None,
+            // Its cases end with that reason; another workload of the model may have inputs.
+            Some(Err(_)) => continue,
+            other => other.and_then(|g| g.as_ref().ok()),
         };
+        let source = inputs.map_or(&planned.source, |g| &g.source);
+        let inputs = inputs.map(|g| g.calibration.as_path());
         on_progress(&key, 0.0, "starting");
-        let prepared = prepare_one(
-            &key,
-            &planned.source,
-            cache,
-            corpus,
-            inputs,
-            supervisor,
-            &mut |fraction, step| {
+        let prepared =
+            prepare_one(&key, source, cache, corpus, inputs, supervisor, &mut |fraction, step| {
                 on_progress(&key, fraction, step);
-            },
-        )?;
+            })?;
         made.insert(key, prepared);
     }
     Some(made)

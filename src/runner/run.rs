@@ -177,6 +177,13 @@ impl Runner<'_> {
             record.outcome = outcome.clone();
             return false;
         }
+        let graph = match graphs.get(&graph::key(planned)) {
+            Some(Err(why)) => {
+                record.outcome = graph::outcome(why);
+                return false;
+            }
+            other => other.and_then(|g| g.as_ref().ok()),
+        };
         let variant = match prepared.get(&Key::of(planned)) {
             Some(Ok(variant)) => variant.clone(),
             Some(Err((outcome, stderr))) => {
@@ -196,8 +203,9 @@ impl Runner<'_> {
         // Quality does not change from run to run.
         let quality = tasks.get(&planned.source).filter(|_| record.run == 0);
         let task = quality.and_then(|t| t.as_ref().ok().cloned());
-        let graph = graphs.get(&graph::key(planned)).and_then(|g| g.as_ref().ok());
+        let why = graph.and_then(|_| graph::why(&variant, self.device));
         let stopped = self.measure(variant, planned, task, graph, record, on_event);
+        record.findings.extend(why);
         for note in graph.into_iter().flat_map(|g| &g.notes) {
             record.findings.push(Finding::note(FindingKind::Note, note.clone()));
         }

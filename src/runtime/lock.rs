@@ -18,6 +18,14 @@ const LOCKS: &[(&str, Option<&str>)] = &[
         Some(include_str!("../../profiles/runtimes/mlx.txt")),
     ),
     (include_str!("../../profiles/runtimes/onnxruntime.toml"), None),
+    (
+        include_str!("../../profiles/runtimes/onnx-tools.toml"),
+        Some(include_str!("../../profiles/runtimes/onnx-tools.txt")),
+    ),
+    (
+        include_str!("../../profiles/runtimes/olive.toml"),
+        Some(include_str!("../../profiles/runtimes/olive.txt")),
+    ),
 ];
 
 /// One framework that can be installed.

@@ -56,7 +56,8 @@ pub(super) fn install(lock: &Lock, python: &Python, dir: &Path) -> Result<(), Ru
     let list = dir.join("requirements.txt");
     std::fs::write(&list, python.requirements).map_err(write)?;
     let pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install"];
-    let pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement"];
+    // The lists are complete: what a package asks for beyond them is left out on purpose.
+    let pinned = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement"];
     let outcome = run(Command::new(interpreter(dir)).args(pip).args(pinned).arg(&list));
     if outcome.is_err() {
         // pip keeps what it downloaded in its own cache, so a second try is quick.

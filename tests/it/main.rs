@@ -12,6 +12,8 @@ mod history;
 mod llama_cpp;
 mod mlx;
 mod models;
+mod olive;
+mod onnx_workloads;
 mod onnxruntime;
 mod openvino;
 mod probe;

@@ -9,7 +9,7 @@ use crate::advise::{
 };
 use crate::backend::{self, Availability};
 use crate::catalog::{self, Catalog, Entry};
-use crate::formats::gguf;
+use crate::formats;
 use crate::model::{Device, Fact, ModelSpec, Source};
 use crate::predict::{Calibration, Predictor};
 use crate::probe::{self, ProbeOptions, RecordedHost};
@@ -161,10 +161,10 @@ pub fn named(entry: &Entry) -> ModelSpec {
 
 fn from_file(path: &Path) -> Result<Model, CliError> {
     let error = |e: crate::formats::FormatError| {
-        CliError::from_error(e).hint("give a GGUF file or a name from `edge-advisor models list`")
+        CliError::from_error(e)
+            .hint("give a GGUF or ONNX file, or a name from `edge-advisor models list`")
     };
-    let head = gguf::Gguf::open(path).map_err(error)?;
-    let mut spec = gguf::to_spec(&head).map_err(error)?;
+    let mut spec = formats::inspect(path).map_err(error)?.spec;
     let mut title = std::mem::take(&mut spec.name);
     // Records call a file by its stem, or by the catalogue's name where it was pulled.
     spec.name = match catalog::resolve_model(&path.to_string_lossy()) {

@@ -1,20 +1,9 @@
-"""Makes one variant of an ONNX graph: reads a request as JSON on stdin, writes a result as JSON.
-
-Request: tool (`onnxruntime` or `olive`), recipe (a precision's name), source, out (a path to write), inputs (a
-safetensors file of calibration samples, or null), result (a path). Result: {"made_by"} or {"unsupported"} or {"error"}.
-"""
-
-import json
-import os
+# Makes one variant of an ONNX graph with onnxruntime's quantizers or an Olive pass.
+# Request: tool (`onnxruntime` or `olive`), recipe (a precision's name), source, out (a path to write), inputs (a
+# safetensors file of calibration samples, or null). Result: {"made_by"}.
 import struct
-import sys
-import traceback
 
-os.environ.update(OLIVE_DISABLE_TELEMETRY="1", ORT_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1", USE_TORCH="0")
-
-
-class Unsupported(Exception):
-    pass
+os.environ.update(OLIVE_DISABLE_TELEMETRY="1", ORT_DISABLE_TELEMETRY="1", USE_TORCH="0")
 
 
 def samples(path):
@@ -84,6 +73,14 @@ def static_operators(source):
     return None if kinds.count("Conv") >= kinds.count("MatMul") else ["MatMul", "Gemm"]
 
 
+def has_axes(source):
+    """Scales for each channel came with opset 13; an older graph takes one for each tensor."""
+    import onnx
+
+    opsets = onnx.load(source, load_external_data=False).opset_import
+    return any(o.domain in ("", "ai.onnx") and o.version >= 13 for o in opsets)
+
+
 WEIGHT_ONLY = {
     "INT8": (8, 32, True),
     "INT4_SYM_G32": (4, 32, True),
@@ -120,7 +117,7 @@ def with_onnxruntime(recipe, source, out, inputs):
         if not inputs:
             raise Unsupported("static quantization needs calibration inputs")
         q.quantize_static(
-            ready, out, reader(inputs), quant_format=q.QuantFormat.QDQ, per_channel=True,
+            ready, out, reader(inputs), quant_format=q.QuantFormat.QDQ, per_channel=has_axes(ready),
             op_types_to_quantize=static_operators(ready),
         )
         return f"{made_by} quantize_static QDQ"
@@ -174,7 +171,7 @@ OLIVE = {
     "F16": ("OnnxFloatToFloat16", {"keep_io_types": True}),
     "INT8_DYNAMIC": ("OnnxDynamicQuantization", {"per_channel": False}),
     "INT8_DYNAMIC_PC": ("OnnxDynamicQuantization", {"per_channel": True}),
-    "INT8_STATIC": ("OnnxStaticQuantization", {"per_channel": True, "quant_format": "QDQ"}),
+    "INT8_STATIC": ("OnnxStaticQuantization", {"quant_format": "QDQ"}),
     "INT4_KQUANT": ("OnnxKQuantQuantization", {}),
     "INT4_HQQ": ("OnnxHqqQuantization", {"block_size": 32}),
     "INT4_RTN": ("OnnxBlockWiseRtnQuantization", {"block_size": 32}),
@@ -203,7 +200,7 @@ def with_olive(recipe, source, out, inputs):
         # The suite's samples in place of a data set of Olive's own.
         quantization.get_calibration_dataloader = lambda *_, **__: reader(inputs)
         config = dict(config, data_config={"name": "suite", "type": "DummyDataContainer"})
-        config["op_types_to_quantize"] = static_operators(source)
+        config.update(op_types_to_quantize=static_operators(source), per_channel=has_axes(source))
     made = create_pass_from_dict(kind, config, disable_search=True).run(ONNXModelHandler(source), out + ".olive")
     if not made or not os.path.isfile(made.model_path):
         raise RuntimeError("Olive ended without a model")
@@ -230,21 +227,13 @@ def check(recipe, source, out, inputs):
         session.run(None, samples(inputs)[0])
 
 
-def main():
-    request = json.load(sys.stdin)
+def handle(request):
     recipe, source, out, inputs = (request[k] for k in ("recipe", "source", "out", "inputs"))
     make = {"onnxruntime": with_onnxruntime, "olive": with_olive}[request["tool"]]
-    try:
-        made_by = make(recipe, source, out, inputs)
-        check(recipe, source, out, inputs)
-        result = {"made_by": made_by}
-    except Unsupported as error:
-        result = {"unsupported": str(error)}
-    except Exception as error:  # noqa: BLE001: whatever a quantizer raises is the row's reason
-        traceback.print_exc()
-        result = {"error": f"{type(error).__name__}: {error}"[:2000]}
-    with open(request["result"], "w", encoding="utf-8") as file:
-        json.dump(result, file)
+    made_by = make(recipe, source, out, inputs)
+    progress(0.9, "checking")
+    check(recipe, source, out, inputs)
+    return {"made_by": made_by}
 
 
-main()
+serve(handle)

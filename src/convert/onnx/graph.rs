@@ -50,7 +50,7 @@ impl Builder {
         let data_path = dir.join(DATA);
         let data = File::create(&data_path).map_err(|e| ConvertError::write(&data_path, e))?;
         Ok(Self {
-            graph: Graph { name: "decoder".into(), ..Graph::default() },
+            graph: Graph { name: "model".into(), ..Graph::default() },
             data: BufWriter::with_capacity(1 << 20, data),
             data_path,
             at: 0,

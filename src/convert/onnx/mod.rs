@@ -2,6 +2,7 @@
 
 mod blocks;
 mod decoder;
+mod encoder;
 mod graph;
 mod proto;
 mod recipe;
@@ -22,6 +23,7 @@ use crate::formats::gguf::{Gguf, TensorInfo};
 use crate::formats::onnx;
 use crate::model::{Precision, TypeCount, Variant};
 
+pub use encoder::graph_source;
 pub use recipe::ONNX_PRECISIONS;
 
 /// What makes the variants; part of the cache path, so a change of graph or recipe makes them anew.

@@ -62,17 +62,22 @@ pub(super) struct Attribute {
     pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// 1 for `f`, 2 for `i`.
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    pub ints: Vec<i64>,
+    /// 1 for `f`, 2 for `i`, 7 for `ints`.
     #[prost(int32, tag = "20")]
     pub kind: i32,
 }
 
 impl Attribute {
     pub(super) fn int(name: &str, i: i64) -> Self {
-        Self { name: name.to_owned(), f: None, i: Some(i), kind: 2 }
+        Self { name: name.to_owned(), i: Some(i), kind: 2, ..Self::default() }
     }
     pub(super) fn float(name: &str, f: f32) -> Self {
-        Self { name: name.to_owned(), f: Some(f), i: None, kind: 1 }
+        Self { name: name.to_owned(), f: Some(f), kind: 1, ..Self::default() }
+    }
+    pub(super) fn ints(name: &str, ints: &[i64]) -> Self {
+        Self { name: name.to_owned(), ints: ints.to_vec(), kind: 7, ..Self::default() }
     }
 }
 
