@@ -56,6 +56,8 @@ pub fn agreement(
                 references.extend(a);
                 outputs.extend(b);
             }
+            // Any two numbers of the same sign point the same way.
+            Reading::Values if r.len() == 1 => {}
             Reading::Values => out.push((Metric::CosineToReference, cosine(r, o))),
         }
     }
