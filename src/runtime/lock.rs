@@ -12,6 +12,7 @@ const LOCKS: &[(&str, Option<&str>)] = &[
         include_str!("../../profiles/runtimes/openvino-tools.toml"),
         Some(include_str!("../../profiles/runtimes/openvino-tools.txt")),
     ),
+    (include_str!("../../profiles/runtimes/onnxruntime-ep-webgpu.toml"), None),
     (include_str!("../../profiles/runtimes/qnn.toml"), None),
     (
         include_str!("../../profiles/runtimes/mlx.toml"),

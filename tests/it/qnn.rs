@@ -146,3 +146,69 @@ fn the_real_provider_runs_where_a_user_has_installed_it() {
         }
     }
 }
+
+/// ONNX Runtime's devices as `runtime doctor` lists them (id, problem), with `dir` as QNN's installation; `None` with a
+/// note where ONNX Runtime is not installed.
+fn listed(dir: &Path) -> Option<Vec<(String, String)>> {
+    let host = backend::find("onnxruntime").expect("registered");
+    if !host.availability().is_ready() {
+        let why = format!("onnxruntime: {:?}; tests/run installs it", host.availability());
+        assert!(std::env::var("CI").is_err(), "{why}");
+        eprintln!("skipped: {why}");
+        return None;
+    }
+    let out = edge_advisor()
+        .args(["runtime", "doctor", "onnxruntime", "--format", "json"])
+        .env(runtime::override_variable("qnn"), dir)
+        .output()
+        .unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let devices = answer[0]["devices"]["devices"].as_array().expect("devices").clone();
+    let text = |d: &serde_json::Value, key: &str| d[key].as_str().unwrap_or("").to_owned();
+    Some(devices.iter().map(|d| (text(d, "id"), text(d, "problem"))).collect())
+}
+
+fn library(name: &str) -> String {
+    format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_provider_that_is_no_library_is_named_with_the_loader_s_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["onnxruntime_providers_qnn", "QnnHtp"] {
+        std::fs::write(dir.path().join(library(name)), b"not a library").unwrap();
+    }
+    let Some(found) = listed(dir.path()) else { return };
+    let (_, problem) = found.iter().find(|(id, _)| id == "qnn").expect("listed with its problem");
+    assert!(problem.contains("onnxruntime_providers_qnn"), "{problem}");
+    for case in bench(dir.path(), "'htp'") {
+        let why = case.outcome.reason();
+        assert!(why.contains("cannot be registered"), "{why}");
+    }
+}
+
+/// The WebGPU plugin, which anyone may use, takes the place of Qualcomm's: found, registered and asked for devices by the
+/// same code. Neither is on this processor.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_freely_licensed_plugin_goes_the_same_way() {
+    let Some(webgpu) = runtime::find("onnxruntime-ep-webgpu") else {
+        assert!(std::env::var("CI").is_err(), "tests/run installs onnxruntime-ep-webgpu");
+        eprintln!("skipped: onnxruntime-ep-webgpu is not installed");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("onnxruntime_qnn");
+    std::fs::create_dir(&inner).unwrap();
+    let real = webgpu.dir.join(library("onnxruntime_providers_webgpu"));
+    std::fs::copy(real, inner.join(library("onnxruntime_providers_qnn"))).unwrap();
+    std::fs::write(inner.join(library("QnnHtp")), b"").unwrap();
+    let Some(found) = listed(dir.path()) else { return };
+    assert!(found.iter().all(|(_, problem)| problem.is_empty()), "registered: {found:?}");
+    assert!(found.iter().any(|(id, _)| id == "cpu"), "{found:?}");
+    for case in bench(dir.path(), "'htp'") {
+        let why = case.outcome.reason();
+        assert!(why.contains("offers no device"), "{why}");
+    }
+}

@@ -145,7 +145,7 @@ impl Backend for Qnn {
         // A context binary made by an earlier run is opened in place of the model.
         let ready = context.as_ref().filter(|c| c.is_file());
         let mut on_qnn = request.clone();
-        on_qnn.device = "qnn".to_owned();
+        on_qnn.device = pick(&host()?.devices()?, library)?;
         if let Some(context) = ready {
             on_qnn.variant.path = context.clone();
         }
@@ -179,11 +179,31 @@ fn plugin(dir: &Path) -> Result<PathBuf, BackendError> {
         .ok_or_else(|| BackendError::Unsupported(format!("`{}` holds no {name}", dir.display())))
 }
 
+fn host() -> Result<&'static dyn Backend, BackendError> {
+    backend::find(HOST)
+        .ok_or_else(|| BackendError::Unsupported("this build has no ONNX Runtime".to_owned()))
+}
+
+/// The device by which ONNX Runtime calls the provider: `qnn:npu`, `qnn:cpu` on a host that simulates. Which library
+/// runs is not decided by it.
+fn pick(listed: &[BackendDevice], library: Library) -> Result<String, BackendError> {
+    let ours = || listed.iter().filter(|d| d.id.split(':').next() == Some(NAME));
+    if let Some(bad) = ours().find(|d| !d.problem.is_empty()) {
+        let why = format!("QNN's provider cannot be registered: {}", bad.problem);
+        return Err(BackendError::Failed(why));
+    }
+    let fits = |d: &&BackendDevice| match library {
+        Library::Htp => d.kind == ProcessorKind::Npu,
+        Library::Gpu => matches!(d.kind, ProcessorKind::IntegratedGpu | ProcessorKind::DiscreteGpu),
+        Library::Cpu => d.kind == ProcessorKind::Cpu,
+    };
+    let found = ours().find(fits).or_else(|| ours().next()).map(|d| d.id.clone());
+    found.ok_or_else(|| BackendError::Failed("QNN's provider offers no device here".to_owned()))
+}
+
 /// Opens a graph through the host backend.
 fn graph(request: &OpenRequest) -> Result<Box<dyn GraphSession>, BackendError> {
-    let host = backend::find(HOST)
-        .ok_or_else(|| BackendError::Unsupported("this build has no ONNX Runtime".to_owned()))?;
-    match host.open(request)? {
+    match host()?.open(request)? {
         Session::Graph(session) => Ok(session),
         _ => Err(BackendError::Unsupported("QNN runs graphs here, not text generation".into())),
     }
@@ -276,5 +296,36 @@ fn describe(
         made_by: "source".to_owned(),
         source_sha256,
         fallbacks: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(id: &str, kind: ProcessorKind, problem: &str) -> BackendDevice {
+        BackendDevice {
+            id: id.to_owned(),
+            kind,
+            name: String::new(),
+            memory_total_bytes: None,
+            memory_free_bytes: None,
+            problem: problem.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_provider_s_device_is_found_among_those_of_onnx_runtime() {
+        use ProcessorKind::{Cpu, Npu};
+        let phone =
+            [device("cpu", Cpu, ""), device("qnn:cpu", Cpu, ""), device("qnn:npu", Npu, "")];
+        assert_eq!(pick(&phone, Library::Htp).unwrap(), "qnn:npu");
+        assert_eq!(pick(&phone, Library::Cpu).unwrap(), "qnn:cpu");
+        assert_eq!(pick(&phone[..2], Library::Htp).unwrap(), "qnn:cpu", "an x86 host");
+        let none = pick(&phone[..1], Library::Htp).unwrap_err().to_string();
+        assert!(none.contains("no device"), "{none}");
+        let broken = [device("qnn", Npu, "wrong ELF class")];
+        let why = pick(&broken, Library::Htp).unwrap_err().to_string();
+        assert!(why.contains("cannot be registered: wrong ELF class"), "{why}");
     }
 }
