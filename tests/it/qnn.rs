@@ -41,14 +41,14 @@ fn accepting_fetches_the_pinned_file_and_nothing_else() {
     assert!(text.contains("127.0.0.1:9") && !text.contains("vendor's licence:"), "{text}");
 }
 
-/// A graph of one Relu over `[1, 4]`, written by hand: protobuf fields are (number << 3 | kind), length, content.
+/// A graph of one Relu over a picture of `[1, 3, 64, 64]`, written by hand: protobuf fields are (number << 3 | kind), length, content.
 fn write_model(path: &Path) {
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
         let mut out = vec![number << 3 | 2, content.len() as u8];
         out.extend(content);
         out
     }
-    let dims = [field(1, &[8, 1]), field(1, &[8, 4])].concat();
+    let dims = [1, 3, 64, 64].map(|n| field(1, &[8, n])).concat();
     let tensor = [vec![8, 1], field(2, &dims)].concat();
     let port = |name: &str| [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat();
     let node = [field(1, b"x"), field(2, b"y"), field(3, b"r"), field(4, b"Relu")].concat();

@@ -111,9 +111,10 @@ pub(super) fn plugins() -> Vec<Plugin> {
             Some(Plugin { name: name.to_owned(), library: path.into() })
         })
         .collect();
-    for lock in runtime::locks().iter().filter(|l| l.name.starts_with("onnxruntime-")) {
+    let is_plugin = |name: &str| name.starts_with("onnxruntime-") || name == "qnn";
+    for lock in runtime::locks().iter().filter(|l| is_plugin(&l.name)) {
         let Some(installed) = runtime::find(&lock.name) else { continue };
-        for plugin in plugins_in(&installed.dir) {
+        for plugin in plugins_in(&installed.dir, PACKAGE_DEPTH) {
             if !found.iter().any(|p| p.name == plugin.name) {
                 found.push(plugin);
             }
@@ -122,16 +123,24 @@ pub(super) fn plugins() -> Vec<Plugin> {
     found
 }
 
+/// Wheels keep libraries in their package's directory, some in one below.
+const PACKAGE_DEPTH: u32 = 3;
+
 /// `libonnxruntime_providers_qnn.so` is the plugin `qnn`.
-fn plugins_in(dir: &Path) -> Vec<Plugin> {
+fn plugins_in(dir: &Path, depth: u32) -> Vec<Plugin> {
     let (prefix, ending) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
+        if depth > 0 && entry.file_type().is_ok_and(|t| t.is_dir()) {
+            found.extend(plugins_in(&entry.path(), depth - 1));
+            continue;
+        }
         let name = entry.file_name().to_string_lossy().into_owned();
         let ep = name
             .strip_prefix(prefix)
             .and_then(|n| n.strip_prefix("onnxruntime_providers_"))
             .and_then(|n| n.strip_suffix(ending))
+            .map(|n| n.strip_suffix("_plugin").unwrap_or(n))
             .filter(|n| *n != "shared");
         found.extend(ep.map(|n| Plugin { name: n.to_owned(), library: entry.path() }));
     }
@@ -259,7 +268,7 @@ mod tests {
         ] {
             std::fs::write(dir.path().join(name), b"").unwrap();
         }
-        let names: Vec<_> = plugins_in(dir.path()).into_iter().map(|p| p.name).collect();
+        let names: Vec<_> = plugins_in(dir.path(), 1).into_iter().map(|p| p.name).collect();
         assert_eq!(names, ["qnn"]);
     }
 }
