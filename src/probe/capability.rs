@@ -58,11 +58,21 @@ pub struct Measured {
     pub disk_gbs: Option<Rate>,
     /// Core clock under this load in GHz, from a chain of dependent additions.
     pub clock_ghz: Option<Rate>,
+    /// CPUs that other programs kept busy meanwhile, where the host tells.
+    pub foreign_cpus: Option<f64>,
     /// What made a number doubtful: load, throttling, a ceiling that was passed.
     pub notes: Vec<String>,
 }
 
+/// Foreign load, in CPUs, above which rates are lower bounds.
+const BUSY: f64 = 0.25;
+
 impl Measured {
+    /// False where other programs took part of what was measured: the rates are then lower bounds.
+    pub fn quiet(&self) -> bool {
+        self.foreign_cpus.is_none_or(|f| f <= BUSY)
+    }
+
     /// Best RAM rate of a kernel: the largest working set, over all thread counts.
     pub fn ram_gbs(&self, kernel: &str) -> Option<&BandwidthPoint> {
         let largest =

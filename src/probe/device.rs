@@ -74,8 +74,13 @@ impl ProbeReport {
     }
 
     fn cpu_processor(&self) -> Processor {
-        let rate =
-            |kind: &str| self.measured.as_ref()?.tera(kind).map(|p| Fact::measured(p.tera.best));
+        let fact = |value: f64| match &self.measured {
+            Some(m) if !m.quiet() => {
+                Fact::inferred(value, "measured beside other programs: at least this")
+            }
+            _ => Fact::measured(value),
+        };
+        let rate = |kind: &str| self.measured.as_ref()?.tera(kind).map(|p| fact(p.tera.best));
         let measured = self.measured.as_ref().and_then(|m| m.ram_gbs("read"));
         Processor {
             id: "cpu".into(),
@@ -96,7 +101,7 @@ impl ProbeReport {
             memory_free_bytes: None,
             unified: true,
             bandwidth_gbs: measured
-                .map(|p| Fact::measured(p.gbs.best))
+                .map(|p| fact(p.gbs.best))
                 .or_else(|| self.memory.peak_gbs.clone()),
             fp32_tflops: rate("f32"),
             fp16_tflops: rate("f16").or_else(|| rate("bf16_dot")),

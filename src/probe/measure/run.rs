@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{bandwidth, compute, disk};
 use crate::probe::capability::{BandwidthPoint, Measured};
 use crate::probe::host::Host;
+use crate::probe::live::LiveHost;
 use crate::probe::report::ProbeReport;
 use crate::probe::state::LoadMonitor;
 
@@ -57,6 +58,7 @@ pub fn measure_essentials(report: &ProbeReport) -> Measured {
     let threads = report.allowed.threads.max(1);
     let cores = report.cpu.cores.as_ref().map_or(threads, |f| f.value).min(threads);
     let budget = Duration::from_millis(400);
+    let load = LoadMonitor::start(&LiveHost::new(), &[]);
     let read = bandwidth::point(bandwidth::Kernel::Read, threads, ram_bytes(report), true, budget);
     Measured {
         when: jiff::Timestamp::now().to_string(),
@@ -64,6 +66,7 @@ pub fn measure_essentials(report: &ProbeReport) -> Measured {
         fingerprint: report.fingerprint.clone(),
         bandwidth: read.into_iter().collect(),
         compute: compute::points(threads, cores, None),
+        foreign_cpus: load.foreign_cpus(&LiveHost::new(), &[]),
         ..Measured::default()
     }
 }
@@ -131,12 +134,12 @@ fn ram_bytes(report: &ProbeReport) -> u64 {
 
 /// Beyond these a number is doubtful.
 const MAX_SPREAD: f64 = 0.2;
-const MAX_FOREIGN_CPUS: f64 = 0.2;
 const OVER: f64 = 1.05;
 
 fn check(measured: &mut Measured, report: &ProbeReport, foreign: Option<f64>) {
     let mut notes = Vec::new();
-    if let Some(load) = foreign.filter(|l| *l > MAX_FOREIGN_CPUS) {
+    measured.foreign_cpus = foreign;
+    if let Some(load) = foreign.filter(|_| !measured.quiet()) {
         notes.push(format!("other programs used {load:.1} CPUs meanwhile: the figures may be low"));
     }
     if let (Some(peak), Some(read)) = (&report.memory.peak_gbs, measured.ram_gbs("read"))
