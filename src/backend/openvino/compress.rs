@@ -111,7 +111,12 @@ impl Recipe {
         match self {
             Cast(_) => true,
             Calibrated => ir.fake_quantize > 0,
-            _ => ir.constants.iter().any(|c| c.is_weight() && !is_wide(&c.dtype)),
+            Bits8(_) => ir.constants.iter().any(|c| c.is_weight() && is_byte(&c.dtype)),
+            // Layers that a mode does not know get 8 bits: that alone is not what was asked for.
+            Grouped { .. } => ir
+                .constants
+                .iter()
+                .any(|c| c.is_weight() && !is_wide(&c.dtype) && !is_byte(&c.dtype)),
         }
     }
 
@@ -131,6 +136,10 @@ impl Recipe {
         }
         counts.into_iter().map(|(what, n)| format!("{what}: {n}")).collect()
     }
+}
+
+fn is_byte(dtype: &str) -> bool {
+    matches!(dtype, "i8" | "u8")
 }
 
 fn is_wide(dtype: &str) -> bool {
@@ -209,5 +218,7 @@ mod tests {
         let recipe = recipe(Precision::Int4SymG128).unwrap();
         assert_eq!(recipe.fallbacks(&made), ["G128 -> G64: 1", "grouped -> u8: 1"]);
         assert!(Bits8("int8_sym").fallbacks(&made).is_empty());
+        assert!(recipe.took(&made));
+        assert!(!recipe.took(&ir(&[("u8", &[1000, 576]), ("f16", &[8, 8])])));
     }
 }
