@@ -31,7 +31,7 @@ const TOOL: &str = "edge-advisor-onnx1";
 
 /// Makes `source`, a GGUF decoder, into an ONNX graph at `precision`, or finds it under `cache`.
 ///
-/// Fails where the architecture is not one that [`Config`] knows, the precision not one of [`ONNX_PRECISIONS`], or a tensor
+/// Fails where the architecture is not one that `Config` knows, the precision not one of [`ONNX_PRECISIONS`], or a tensor
 /// cannot be expanded.
 pub fn onnx_variant(
     model: &str,
