@@ -8,8 +8,11 @@ use crate::stats;
 const MAX_CV: f64 = 0.20;
 /// A clock that fell below this share of where it began was throttled.
 const CLOCK_KEPT: f64 = 0.85;
-/// Decode cannot read memory faster than the memory was measured to be, give or take this.
+/// Decode cannot read memory faster than the memory was measured to be, give or take this: worth a note.
 const ROOFLINE_SLACK: f64 = 1.05;
+/// Beyond this the case is invalid. Bandwidth measured minutes apart on a shared machine differed by 10 % while
+/// nothing else ran (26.0 and 28.5 GB/s), so the narrow margin alone would condemn sound cases.
+const ROOFLINE_BROKEN: f64 = 1.25;
 
 /// What a check may look at beside the case.
 struct Context<'a> {
@@ -125,8 +128,11 @@ fn beyond_roofline(record: &CaseRecord, context: &Context<'_>) -> Option<Finding
             "decode would need {needed:.1} GB/s of weights, measured bandwidth is {:.1} GB/s",
             bandwidth.value
         );
-        Finding::invalid(FindingKind::BeyondRoofline, detail)
-            .with_hint("the engine may skip work, or the bandwidth was measured under load: `edge-advisor probe --measure`")
+        let finding = match needed > bandwidth.value * ROOFLINE_BROKEN {
+            true => Finding::invalid(FindingKind::BeyondRoofline, detail),
+            false => Finding::note(FindingKind::BeyondRoofline, detail),
+        };
+        finding.with_hint("the engine may skip work, or the bandwidth was measured under load: `edge-advisor probe --measure`")
     })
 }
 
