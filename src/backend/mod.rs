@@ -5,6 +5,7 @@
 
 pub mod candle;
 mod fault;
+mod greedy;
 mod llama_cpp;
 mod mlx;
 mod null;

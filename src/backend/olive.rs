@@ -7,7 +7,7 @@ use super::traits::{
     Session,
 };
 use crate::convert::{GraphTool, graph_variant};
-use crate::model::{ModelKind, Precision, Variant};
+use crate::model::{ModelKind, Variant};
 use crate::runtime::python_env;
 
 pub(super) struct Olive;
@@ -20,15 +20,7 @@ static INFO: BackendInfo = BackendInfo {
     framework: "Olive (ONNX Runtime)",
     homepage: "https://microsoft.github.io/Olive",
     use_case: "Optimisation passes for ONNX models, run by ONNX Runtime",
-    precisions: &[
-        Precision::F16,
-        Precision::Int8Dynamic,
-        Precision::Int8DynamicPerChannel,
-        Precision::Int8Static,
-        Precision::Int4KQuant,
-        Precision::Int4Hqq,
-        Precision::Int4Rtn,
-    ],
+    precisions: GraphTool::Olive.precisions(),
     kinds: &[ModelKind::Embedding, ModelKind::Vision, ModelKind::Speech],
     claim: None,
     install: "edge-advisor runtime install olive",

@@ -215,13 +215,8 @@ pub trait GraphSession {
     fn facts(&self) -> SessionFacts;
 
     /// Takes one inference's inputs, one tensor for each of the graph's; shapes may differ from call to call where the
-    /// graph's axes are free. False where the session makes inputs of its own.
-    fn set_inputs(&mut self, _: &[Tensor]) -> Result<bool, BackendError> {
-        Ok(false)
-    }
-
-    /// Fills the inputs with data of the session's own making.
-    fn set_input(&mut self, index: usize) -> Result<(), BackendError>;
+    /// graph's axes are free.
+    fn set_inputs(&mut self, inputs: &[Tensor]) -> Result<(), BackendError>;
 
     /// One inference of the batch.
     fn run(&mut self) -> Result<(), BackendError>;

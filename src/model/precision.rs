@@ -155,6 +155,19 @@ impl fmt::Display for Precision {
     }
 }
 
+impl Precision {
+    /// The precisions of a table with a row a precision, in its order; `N` is its length.
+    pub(crate) const fn keys<T, const N: usize>(table: &[(Precision, T)]) -> [Precision; N] {
+        let mut all = [Precision::F32; N];
+        let mut i = 0;
+        while i < N {
+            all[i] = table[i].0;
+            i += 1;
+        }
+        all
+    }
+}
+
 /// The name is not one of [`Precision::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown precision `{0}`")]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::plan::PlannedCase;
-use super::prepare::{self, Key};
-use crate::backend::{self, OpenRequest};
+use super::reference::{self, Of, Wanted};
+use crate::backend::{BackendInfo, OpenRequest};
 use crate::catalog::Catalog;
 use crate::convert;
 use crate::formats::OpenVinoIr;
@@ -15,7 +15,7 @@ use crate::formats::onnx::{self, OnnxSummary};
 use crate::formats::tokenizer::Tokenizer;
 use crate::inputs::{self, Inputs, Part};
 use crate::model::{CaseOutcome, Device, Finding, Precision, Variant, Workload};
-use crate::worker::{Ended, GraphTask, Request, Supervisor};
+use crate::worker::{GraphTask, Request, Supervisor};
 
 /// Raised when the rules that make inputs change, so that sets are made anew.
 const VERSION: &str = "1";
@@ -131,7 +131,7 @@ pub(crate) fn references(
             continue;
         }
         on_step(&planned.case.model);
-        match reference(planned, graph, variants, supervisor)? {
+        match outputs(planned, graph, variants, supervisor)? {
             Ok(path) => graph.task.reference = Some(path),
             Err(why) => graph.notes.push(format!("{NO_REFERENCE}: {why}")),
         }
@@ -141,46 +141,26 @@ pub(crate) fn references(
 
 const NO_REFERENCE: &str = "agreement with FP32 not measured";
 
-/// Tries each ready backend that runs such graphs in turn.
-fn reference(
+/// A file of reference outputs, made by the first backend that can.
+fn outputs(
     planned: &PlannedCase,
     graph: &GraphInputs,
     variants: &Path,
     supervisor: &Supervisor,
 ) -> Option<Result<PathBuf, String>> {
-    let mut reasons = Vec::new();
-    for backend in backend::all() {
-        let info = backend.info();
-        let fits = info.listed
-            && info.precisions.contains(&REFERENCE)
-            && info.kinds.contains(&graph.task.kind);
-        if !fits || !backend.availability().is_ready() {
-            continue;
-        }
-        let id = info.id.to_owned();
-        let key =
-            Key { backend: id.clone(), model: planned.case.model.clone(), precision: REFERENCE };
-        let inputs = Some(graph.calibration.as_path());
-        let made = prepare::prepare_one(
-            &key,
-            &graph.source,
-            variants,
-            None,
-            inputs,
-            supervisor,
-            &mut |_, _| {},
-        )?;
-        let variant = match made {
-            Ok(variant) => variant,
-            Err((outcome, _)) => {
-                reasons.push(format!("{id}: {}", outcome.reason()));
-                continue;
-            }
-        };
+    let of = Of {
+        model: &planned.case.model,
+        source: &graph.source,
+        precision: REFERENCE,
+        inputs: Some(&graph.calibration),
+        variants,
+    };
+    let fits = |info: &BackendInfo| info.kinds.contains(&graph.task.kind);
+    let made = reference::from_any(&of, supervisor, fits, |id, variant| {
         let name = format!("{id} {} {}", variant.source_sha256, graph.task.inputs.display());
         let path = variants.join("outputs").join(format!("{}.safetensors", digest(&name)));
         if path.is_file() {
-            return Some(Ok(path));
+            return Wanted::Here(path);
         }
         let open = OpenRequest {
             variant,
@@ -191,18 +171,13 @@ fn reference(
             options: BTreeMap::new(),
         };
         let task = GraphTask { reference: Some(path.clone()), ..graph.task.clone() };
-        let request =
-            Request::GraphReference { backend: id.clone(), open: Box::new(open), graph: task };
-        match supervisor.run(&request, &mut |_| {}).ended {
-            Ended::Done => return Some(Ok(path)),
-            Ended::Stopped => return None,
-            Ended::Outcome(outcome) => reasons.push(format!("{id}: {}", outcome.reason())),
-        }
-    }
-    if reasons.is_empty() {
-        reasons.push("no backend that is ready runs it in FP32".to_owned());
-    }
-    Some(Err(reasons.join("; ")))
+        let backend = id.to_owned();
+        Wanted::Ask(Request::GraphReference { backend, open: Box::new(open), graph: task }, path)
+    })?;
+    Some(made.map_err(|reasons| match reasons.is_empty() {
+        true => "no backend that is ready runs it in FP32".to_owned(),
+        false => reasons.join("; "),
+    }))
 }
 
 /// What decides the speed of a quantized graph, read from its file.

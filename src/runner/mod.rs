@@ -4,6 +4,7 @@ mod graph;
 mod plan;
 mod prepare;
 mod quality;
+mod reference;
 mod run;
 mod validity;
 

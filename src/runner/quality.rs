@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::plan::PlannedCase;
-use super::prepare::{self, Key};
-use crate::backend::{self, OpenRequest};
+use super::reference::{self, Of, Wanted};
+use crate::backend::OpenRequest;
 use crate::formats::gguf::Gguf;
 use crate::formats::tokenizer::Tokenizer;
 use crate::model::{Precision, Workload};
 use crate::quality::{Chunks, TOP_K};
-use crate::worker::{Ended, QualityTask, Request, Supervisor};
+use crate::worker::{QualityTask, Request, Supervisor};
 
 /// The precision a reference is made in: the widest that engines read without converting.
 const REFERENCE: Precision = Precision::F16;
@@ -45,7 +45,7 @@ pub(crate) fn prepare_all(
         }
         on_step(&planned.case.model);
         let task = match tokenize(plan, &planned.source) {
-            Ok(chunks) => reference(plan, planned, chunks, variants, supervisor)?,
+            Ok(chunks) => task(plan, planned, chunks, variants, supervisor)?,
             Err(why) => Err(why),
         };
         tasks.insert(planned.source.clone(), task);
@@ -63,65 +63,46 @@ fn tokenize(plan: &QualityPlan, source: &Path) -> Result<Vec<Vec<u32>>, String> 
     plan.chunks.cut(&tokens, tokenizer.bos()).map_err(|e| e.to_string())
 }
 
-/// Tries each ready backend in turn for a 16-bit reference. `None` where the user stopped.
-fn reference(
+/// A 16-bit reference from the first backend that makes one. `None` where the user stopped.
+fn task(
     plan: &QualityPlan,
     planned: &PlannedCase,
     chunks: Vec<Vec<u32>>,
     variants: &Path,
     supervisor: &Supervisor,
 ) -> Option<Result<QualityTask, String>> {
-    let mut reasons = Vec::new();
-    for backend in backend::all().iter().filter(|b| b.info().listed && b.availability().is_ready())
-    {
-        let id = backend.info().id;
-        if !backend.info().precisions.contains(&REFERENCE) {
-            continue;
-        }
-        let key =
-            Key { backend: id.to_owned(), model: planned.case.model.clone(), precision: REFERENCE };
-        let made = prepare::prepare_one(
-            &key,
-            &planned.source,
-            variants,
-            None,
-            None,
-            supervisor,
-            &mut |_, _| {},
-        )?;
-        let variant = match made {
-            Ok(variant) => variant,
-            Err((outcome, _)) => {
-                reasons.push(format!("{id}: {}", outcome.reason()));
-                continue;
+    let of = Of {
+        model: &planned.case.model,
+        source: &planned.source,
+        precision: REFERENCE,
+        inputs: None,
+        variants,
+    };
+    let made = reference::from_any(
+        &of,
+        supervisor,
+        |_| true,
+        |id, variant| {
+            let name = reference_name(&variant.source_sha256, id, &chunks);
+            let task = QualityTask { chunks: chunks.clone(), reference: plan.cache.join(name) };
+            if task.reference.is_file() {
+                return Wanted::Here(task);
             }
-        };
-        let name = reference_name(&variant.source_sha256, id, &chunks);
-        let task = QualityTask { chunks: chunks.clone(), reference: plan.cache.join(name) };
-        if task.reference.is_file() {
-            return Some(Ok(task));
-        }
-        let context = chunks.first().map_or(0, Vec::len) as u32;
-        let open = OpenRequest {
-            variant,
-            device: "cpu".to_owned(),
-            threads: planned.case.threads,
-            workload: Workload::Generate { prompt: 1, decode: 1, depth: 0 },
-            context,
-            options: BTreeMap::new(),
-        };
-        let request = Request::Reference {
-            backend: id.to_owned(),
-            open: Box::new(open),
-            quality: task.clone(),
-        };
-        match supervisor.run(&request, &mut |_| {}).ended {
-            Ended::Done => return Some(Ok(task)),
-            Ended::Stopped => return None,
-            Ended::Outcome(outcome) => reasons.push(format!("{id}: {}", outcome.reason())),
-        }
-    }
-    Some(Err(format!("no backend made a {REFERENCE} reference ({})", reasons.join("; "))))
+            let open = OpenRequest {
+                variant,
+                device: "cpu".to_owned(),
+                threads: planned.case.threads,
+                workload: Workload::Generate { prompt: 1, decode: 1, depth: 0 },
+                context: chunks.first().map_or(0, Vec::len) as u32,
+                options: BTreeMap::new(),
+            };
+            let (backend, quality) = (id.to_owned(), task.clone());
+            Wanted::Ask(Request::Reference { backend, open: Box::new(open), quality }, task)
+        },
+    )?;
+    Some(made.map_err(|reasons| {
+        format!("no backend made a {REFERENCE} reference ({})", reasons.join("; "))
+    }))
 }
 
 /// Changes with everything the reference depends on.

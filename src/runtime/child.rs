@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::python::PythonEnv;
+use crate::worker::signal_of;
 
 /// What every script begins with; it documents what scripts may call.
 const PRELUDE: &str = include_str!("child.py");
@@ -195,15 +196,6 @@ impl Drop for PythonChild {
         // Reaped, so that its CPU time is known to be ours.
         let _ = self.child.wait();
     }
-}
-
-#[cfg(unix)]
-fn signal_of(status: ExitStatus) -> Option<i32> {
-    std::os::unix::process::ExitStatusExt::signal(&status)
-}
-#[cfg(not(unix))]
-fn signal_of(_: ExitStatus) -> Option<i32> {
-    None
 }
 
 fn read_word(input: &mut impl BufRead) -> Option<Word> {

@@ -157,7 +157,7 @@ impl Supervisor {
     }
 
     fn outcome_of_exit(&self, worker: &mut Worker, status: ExitStatus) -> CaseOutcome {
-        let signal = signal_of(status);
+        let signal = process::signal_of(status);
         let tail = worker.stderr_tail();
         if tail.contains("memory allocation of") && tail.contains("failed") {
             let detail = "an allocation failed in the worker".to_owned();
@@ -188,15 +188,6 @@ fn outcome_of(error: WireError) -> CaseOutcome {
         WireError::OutOfMemory(detail) => CaseOutcome::OutOfMemory { detail },
         WireError::Failed(error) => CaseOutcome::Failed { error },
     }
-}
-
-#[cfg(unix)]
-fn signal_of(status: ExitStatus) -> Option<i32> {
-    std::os::unix::process::ExitStatusExt::signal(&status)
-}
-#[cfg(not(unix))]
-fn signal_of(_: ExitStatus) -> Option<i32> {
-    None
 }
 
 /// A running worker. Killed with all its children when dropped.

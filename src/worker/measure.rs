@@ -149,9 +149,7 @@ fn graph(
     let Workload::Infer { batch, .. } = request.open.workload else {
         return Err(BackendError::Unsupported("a graph session runs infer workloads only".into()));
     };
-    if !session.set_inputs(&graph::first(task)?)? {
-        session.set_input(0)?;
-    }
+    session.set_inputs(&graph::first(task)?)?;
     sample_loop(&request.protocol, events, |events, warmup| {
         let start = Instant::now();
         session.run()?;

@@ -11,7 +11,7 @@ mod quality;
 mod serve;
 
 pub use child::{Ended, Supervisor, WorkerResult};
-pub(crate) use process::rss_bytes;
+pub(crate) use process::{rss_bytes, signal_of};
 pub use protocol::{
     Event, GraphTask, MeasureRequest, PROTOCOL_VERSION, PrepareTask, QualityTask, Request,
     WireError,

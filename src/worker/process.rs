@@ -1,6 +1,17 @@
 //! What the operating system tells of a process: peak memory, CPU time.
 
 use std::fs;
+use std::process::ExitStatus;
+
+/// The signal that ended a process.
+#[cfg(unix)]
+pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+#[cfg(not(unix))]
+pub(crate) fn signal_of(_: ExitStatus) -> Option<i32> {
+    None
+}
 
 /// Peak resident set of a process in bytes (`VmHWM`); `None` where the system does not tell.
 pub(crate) fn peak_rss_bytes(pid: u32) -> Option<u64> {

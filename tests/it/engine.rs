@@ -9,6 +9,8 @@ use edge_advisor::catalog::{Catalog, synthesize};
 use edge_advisor::model::{Precision, Variant, Workload};
 use tempfile::TempDir;
 
+use crate::sessions::all_logits;
+
 const TOKENS: [u32; 24] = [
     17, 4093, 256, 31999, 5, 5, 812, 40000, 9, 1, 77, 2048, 33, 34, 35, 7000, 12, 13, 90, 611, 2,
     8, 49151, 300,
@@ -52,13 +54,6 @@ fn open(
         Session::Text(session) => Ok(session),
         _ => panic!("a text session"),
     }
-}
-
-fn all_logits(session: &mut dyn TextSession, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut rows = Vec::new();
-    session.reset().unwrap();
-    session.logits(tokens, &mut |_, l| rows.push(l.to_vec())).unwrap();
-    rows
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -9,6 +9,8 @@ use edge_advisor::backend::{
 use edge_advisor::model::{Precision, Variant, Workload};
 use edge_advisor::{dirs, runtime};
 
+use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
+
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// The library's log is the process's: sessions of tests side by side would read each other's sizes.
@@ -82,54 +84,10 @@ fn open(backend: &dyn Backend, r: &OpenRequest) -> Result<Box<dyn TextSession>, 
     }
 }
 
-fn as_it_is(path: &Path) -> Variant {
-    Variant {
-        model: "m".into(),
-        precision: Precision::Q4_1,
-        path: path.to_owned(),
-        size_bytes: 0,
-        bits_per_weight: 0.0,
-        types: vec![],
-        made_by: "source".into(),
-        source_sha256: String::new(),
-        source_type: String::new(),
-        fallbacks: vec![],
-    }
-}
-
-/// Logits of every position.
-fn all_logits(session: &mut dyn TextSession, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut rows = Vec::new();
-    session.reset().unwrap();
-    session
-        .logits(tokens, &mut |i, row| {
-            assert_eq!(i, rows.len());
-            rows.push(row.to_vec());
-        })
-        .unwrap();
-    rows
-}
-
-fn best(row: &[f32]) -> u32 {
-    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
-}
-
-fn probabilities(row: &[f32]) -> Vec<f64> {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - top).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
-}
-
-const TOKENS: &[u32] = &[
-    504, 2365, 282, 260, 905, 3575, 314, 260, 3265, 28, 527, 260, 1343, 282, 260, 6413, 28, 284,
-    260, 2988, 282, 260, 905, 314, 1135, 260, 2365, 30, 378, 3575, 314, 253,
-];
-
 #[test]
 fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
     let Some((backend, model, _turn)) = installed() else { return };
-    let mut s = open(backend, &request(as_it_is(&model), 64, &[])).unwrap();
+    let mut s = open(backend, &request(as_it_is(&model, Precision::Q4_1), 64, &[])).unwrap();
     assert_eq!(s.vocabulary(), 49152);
     let rows = all_logits(s.as_mut(), TOKENS);
     assert_eq!(rows.len(), TOKENS.len());
@@ -158,9 +116,13 @@ fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
 #[test]
 fn a_batch_smaller_than_the_prompt_gives_the_same_answer() {
     let Some((backend, model, _turn)) = installed() else { return };
-    let whole = open(backend, &request(as_it_is(&model), 64, &[])).unwrap().prefill(TOKENS);
+    let whole = open(backend, &request(as_it_is(&model, Precision::Q4_1), 64, &[]))
+        .unwrap()
+        .prefill(TOKENS);
     let options = [("batch", "8"), ("ubatch", "4")];
-    let parts = open(backend, &request(as_it_is(&model), 64, &options)).unwrap().prefill(TOKENS);
+    let parts = open(backend, &request(as_it_is(&model, Precision::Q4_1), 64, &options))
+        .unwrap()
+        .prefill(TOKENS);
     assert_eq!(whole.unwrap(), parts.unwrap());
 }
 
@@ -168,20 +130,22 @@ fn a_batch_smaller_than_the_prompt_gives_the_same_answer() {
 fn a_quantized_cache_takes_less_and_unknown_options_are_refused() {
     let Some((backend, model, _turn)) = installed() else { return };
     let kv = |options: &[(&str, &str)]| {
-        let s = open(backend, &request(as_it_is(&model), 512, options)).unwrap();
+        let s = open(backend, &request(as_it_is(&model, Precision::Q4_1), 512, options)).unwrap();
         s.facts().kv_cache_bytes.unwrap()
     };
     let (f16, q8) = (kv(&[]), kv(&[("kv", "q8_0"), ("fa", "on")]));
     let ratio = q8 as f64 / f16 as f64;
     assert!((ratio - 8.5 / 16.0).abs() < 0.02, "{ratio}");
-    let e = open(backend, &request(as_it_is(&model), 64, &[("speed", "11")])).err().unwrap();
+    let e = open(backend, &request(as_it_is(&model, Precision::Q4_1), 64, &[("speed", "11")]))
+        .err()
+        .unwrap();
     assert!(matches!(e, BackendError::Unsupported(_)), "{e}");
 }
 
 #[test]
 fn tokens_beyond_the_context_or_the_vocabulary_are_errors() {
     let Some((backend, model, _turn)) = installed() else { return };
-    let mut s = open(backend, &request(as_it_is(&model), 256, &[])).unwrap();
+    let mut s = open(backend, &request(as_it_is(&model, Precision::Q4_1), 256, &[])).unwrap();
     assert!(s.prefill(&[1; 300]).is_err());
     assert!(s.decode(60_000).is_err());
     assert!(s.prefill(&[]).is_err());
@@ -265,7 +229,7 @@ fn hostile_files_are_refused_before_the_library_can_abort() {
     let Some((backend, model, _turn)) = installed() else { return };
     let dir = tempfile::tempdir().unwrap();
     let refused = |path: &Path| {
-        let e = open(backend, &request(as_it_is(path), 64, &[])).err().unwrap();
+        let e = open(backend, &request(as_it_is(path, Precision::Q4_1), 64, &[])).err().unwrap();
         assert!(matches!(e, BackendError::Unsupported(_)), "{e}");
         e.to_string()
     };
@@ -283,7 +247,9 @@ fn hostile_files_are_refused_before_the_library_can_abort() {
 #[test]
 fn a_context_beyond_the_memory_is_refused_with_a_hint() {
     let Some((backend, model, _turn)) = installed() else { return };
-    let e = open(backend, &request(as_it_is(&model), 2_000_000_000, &[])).err().unwrap();
+    let e = open(backend, &request(as_it_is(&model, Precision::Q4_1), 2_000_000_000, &[]))
+        .err()
+        .unwrap();
     assert!(matches!(e, BackendError::OutOfMemory(_)), "{e}");
     assert!(e.to_string().contains("hint:"), "{e}");
 }
@@ -294,7 +260,7 @@ fn a_device_that_is_not_there_is_refused_with_those_that_are() {
     let devices = backend.devices().unwrap();
     let cpu = devices.iter().find(|d| d.id == "cpu").expect("a CPU");
     assert!(cpu.memory_total_bytes.is_some_and(|b| b > 1 << 28), "{cpu:?}");
-    let mut r = request(as_it_is(&model), 64, &[]);
+    let mut r = request(as_it_is(&model, Precision::Q4_1), 64, &[]);
     r.device = "CUDA7".into();
     let e = open(backend, &r).err().unwrap();
     assert!(matches!(&e, BackendError::Unsupported(t) if t.contains("cpu")), "{e}");

@@ -25,6 +25,7 @@ mod report;
 #[path = "../support/records.rs"]
 mod report_records;
 mod runtime;
+mod sessions;
 mod simulation;
 mod support;
 mod tidy;

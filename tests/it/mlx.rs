@@ -8,6 +8,7 @@ use edge_advisor::backend::{
 use edge_advisor::model::{CaseOutcome, Precision, Variant, Workload};
 use edge_advisor::{dirs, runtime};
 
+use crate::sessions::{all_logits, best};
 use crate::support::{edge_advisor, only_record};
 
 const MODEL: &str = "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -55,17 +56,6 @@ fn open(backend: &dyn Backend, variant: Variant) -> Box<dyn TextSession> {
         Session::Text(session) => session,
         _ => panic!("a text session"),
     }
-}
-
-fn all_logits(session: &mut dyn TextSession, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut rows = Vec::new();
-    session.reset().unwrap();
-    session.logits(tokens, &mut |_, row| rows.push(row.to_vec())).unwrap();
-    rows
-}
-
-fn best(row: &[f32]) -> u32 {
-    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
 }
 
 /// Positions with the same greedy token, as a share.

@@ -8,6 +8,7 @@ use edge_advisor::backend::{
 use edge_advisor::model::{Precision, ProcessorKind, Tensor, TensorData, Variant, Workload};
 use edge_advisor::{dirs, formats, runtime};
 
+use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
 use crate::support::edge_advisor;
 
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -82,7 +83,7 @@ fn graph(
     options: &[(&str, &str)],
 ) -> Result<Box<dyn GraphSession>, BackendError> {
     let workload = Workload::Infer { batch: 1, length: 0 };
-    match backend.open(&request(as_it_is(path), workload, options))? {
+    match backend.open(&request(as_it_is(path, Precision::F32), workload, options))? {
         Session::Graph(session) => Ok(session),
         _ => panic!("a graph session"),
     }
@@ -92,48 +93,6 @@ fn graph(
 fn ones(rows: usize, columns: usize) -> [Tensor; 1] {
     let data = TensorData::F32(vec![1.0; rows * columns]);
     [Tensor { name: "x".into(), shape: vec![rows, columns], data }]
-}
-
-fn as_it_is(path: &Path) -> Variant {
-    Variant {
-        model: "m".into(),
-        precision: Precision::F32,
-        path: path.to_owned(),
-        size_bytes: 0,
-        bits_per_weight: 32.0,
-        types: vec![],
-        made_by: "source".into(),
-        source_sha256: String::new(),
-        source_type: String::new(),
-        fallbacks: vec![],
-    }
-}
-
-const TOKENS: &[u32] = &[
-    504, 2365, 282, 260, 905, 3575, 314, 260, 3265, 28, 527, 260, 1343, 282, 260, 6413, 28, 284,
-    260, 2988, 282, 260, 905, 314, 1135, 260, 2365, 30, 378, 3575, 314, 253,
-];
-
-fn all_logits(s: &mut dyn TextSession) -> Vec<Vec<f32>> {
-    let mut rows = Vec::new();
-    s.reset().unwrap();
-    s.logits(TOKENS, &mut |i, row| {
-        assert_eq!(i, rows.len());
-        rows.push(row.to_vec());
-    })
-    .unwrap();
-    rows
-}
-
-fn best(row: &[f32]) -> u32 {
-    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
-}
-
-fn probabilities(row: &[f32]) -> Vec<f64> {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - top).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
 }
 
 /// Mean Kullback-Leibler divergence of `b` from `a`, and how many positions agree on the best token.
@@ -160,8 +119,8 @@ fn the_same_weights_give_the_same_logits_as_the_embedded_engine() {
         let ours = make(backend, &model, precision).unwrap();
         assert_eq!(ours.source_type, "Q4_1");
         let theirs = make(candle, &model, precision).unwrap();
-        let a = all_logits(text(candle, theirs).unwrap().as_mut());
-        let b = all_logits(text(backend, ours).unwrap().as_mut());
+        let a = all_logits(text(candle, theirs).unwrap().as_mut(), TOKENS);
+        let b = all_logits(text(backend, ours).unwrap().as_mut(), TOKENS);
         let (divergence, same) = distance(&a, &b);
         eprintln!(
             "{precision}: divergence {divergence:.2e}, {same} of {} best tokens",
@@ -178,7 +137,7 @@ fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
     let variant = make(backend, &model, Precision::F32).unwrap();
     let mut s = text(backend, variant).unwrap();
     assert_eq!(s.vocabulary(), 49152);
-    let rows = all_logits(s.as_mut());
+    let rows = all_logits(s.as_mut(), TOKENS);
     assert!(rows.iter().flatten().all(|x| x.is_finite()));
     let greedy = |s: &mut dyn TextSession| {
         s.reset().unwrap();
@@ -209,7 +168,7 @@ fn prefill_decode_and_logits_agree_and_repeat_after_a_reset() {
 fn every_precision_runs_and_says_what_it_stores() {
     let Some((backend, model)) = with_model() else { return };
     let reference = make(backend, &model, Precision::F32).unwrap();
-    let reference = all_logits(text(backend, reference).unwrap().as_mut());
+    let reference = all_logits(text(backend, reference).unwrap().as_mut(), TOKENS);
     // Divergence from F32 on 32 tokens: bounds a little above what was measured.
     for (precision, bits, fallback, most) in [
         (Precision::F16, 16.0, "", 1e-3),
@@ -224,7 +183,7 @@ fn every_precision_runs_and_says_what_it_stores() {
         let noted = made.fallbacks.iter().any(|f| f.starts_with(fallback));
         assert!(noted || fallback.is_empty(), "{precision}: {:?}", made.fallbacks);
         assert!(made.size_bytes as f64 > bits * 134e6 / 8.0, "{precision}: {}", made.size_bytes);
-        let rows = all_logits(text(backend, made).unwrap().as_mut());
+        let rows = all_logits(text(backend, made).unwrap().as_mut(), TOKENS);
         let (divergence, same) = distance(&reference, &rows);
         eprintln!(
             "{precision}: divergence {divergence:.3}, {same} of {} best tokens",
@@ -313,7 +272,7 @@ fn a_plain_graph_runs_on_inputs_of_any_shape_it_allows() {
     let mut s = graph(backend, &path, &[("spin", "off")]).unwrap();
     assert!(s.output().is_err(), "nothing was run");
     for rows in [1, 3, 2] {
-        assert!(s.set_inputs(&ones(rows, 4)).unwrap());
+        s.set_inputs(&ones(rows, 4)).unwrap();
         s.run().unwrap();
         assert_eq!(s.output().unwrap(), [1.0, 2.0, 3.0, 4.0].repeat(rows));
         assert_eq!(s.output_shape(), Some(vec![rows, 4]));
@@ -372,7 +331,7 @@ fn what_cannot_run_is_one_reason_each() {
     let e =
         s.set_inputs(&[Tensor { name: "z".into(), ..ones(1, 4)[0].clone() }]).and_then(|_| s.run());
     assert!(e.unwrap_err().to_string().contains("`z`"));
-    let e = backend.open(&request(as_it_is(&path), TEXT, &[])).err().unwrap();
+    let e = backend.open(&request(as_it_is(&path, Precision::F32), TEXT, &[])).err().unwrap();
     assert!(matches!(&e, BackendError::Unsupported(t) if t.contains("cache")), "{e}");
 }
 
@@ -383,7 +342,8 @@ fn devices_are_the_providers_that_are_there() {
     assert_eq!((devices[0].id.as_str(), devices[0].kind), ("cpu", ProcessorKind::Cpu));
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path(), "mul.onnx", &tiny("Mul", None));
-    let mut r = request(as_it_is(&path), Workload::Infer { batch: 1, length: 0 }, &[]);
+    let mut r =
+        request(as_it_is(&path, Precision::F32), Workload::Infer { batch: 1, length: 0 }, &[]);
     r.device = "abacus".into();
     let e = backend.open(&r).err().unwrap();
     assert!(

@@ -10,6 +10,7 @@ use edge_advisor::{catalog, dirs, runtime};
 
 use predicates::prelude::*;
 
+use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
 use crate::support::{edge_advisor, only_record};
 
 /// The backend where its library is installed; with `tools` also the real model and what converts it. `None` with a
@@ -82,50 +83,6 @@ fn open_graph(
         Session::Graph(session) => Ok(session),
         _ => panic!("a graph session"),
     }
-}
-
-/// A file as a variant, unchecked.
-fn as_it_is(path: &Path) -> Variant {
-    Variant {
-        model: "m".into(),
-        precision: Precision::F32,
-        path: path.to_owned(),
-        size_bytes: 0,
-        bits_per_weight: 0.0,
-        types: vec![],
-        made_by: "source".into(),
-        source_sha256: String::new(),
-        source_type: String::new(),
-        fallbacks: vec![],
-    }
-}
-
-const TOKENS: &[u32] = &[
-    504, 2365, 282, 260, 905, 3575, 314, 260, 3265, 28, 527, 260, 1343, 282, 260, 6413, 28, 284,
-    260, 2988, 282, 260, 905, 314, 1135, 260, 2365, 30, 378, 3575, 314, 253,
-];
-
-fn all_logits(session: &mut dyn TextSession, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut rows = Vec::new();
-    session.reset().unwrap();
-    session
-        .logits(tokens, &mut |i, row| {
-            assert_eq!(i, rows.len());
-            rows.push(row.to_vec());
-        })
-        .unwrap();
-    rows
-}
-
-fn best(row: &[f32]) -> u32 {
-    (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32
-}
-
-fn probabilities(row: &[f32]) -> Vec<f64> {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = row.iter().map(|x| f64::from(x - top).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|p| p / sum).collect()
 }
 
 /// Half the sum of the differences of two distributions.
@@ -280,7 +237,7 @@ fn an_onnx_graph_is_read_directly_and_computes_what_it_says() {
     let mut run = |batch: usize| {
         let data = TensorData::F32([1.0, 0.0, 0.0, 2.0].repeat(12 * batch));
         let x = Tensor { name: "x".into(), shape: vec![batch, 3, 4, 4], data };
-        assert!(s.set_inputs(&[x]).unwrap());
+        s.set_inputs(&[x]).unwrap();
         s.run().unwrap();
         (s.output().unwrap(), s.output_shape().unwrap())
     };
@@ -298,7 +255,7 @@ fn an_onnx_graph_is_read_directly_and_computes_what_it_says() {
 fn damaged_files_unknown_operators_devices_and_options_are_one_reason_each() {
     let Some((backend, _)) = installed(false) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let why = |path: &Path| open_graph(backend, as_it_is(path)).err().unwrap();
+    let why = |path: &Path| open_graph(backend, as_it_is(path, Precision::F32)).err().unwrap();
     let e = why(&onnx_file(dir.path(), "Frobnicate"));
     assert!(e.to_string().contains("Frobnicate"), "{e}");
     let short = dir.path().join("short.onnx");
@@ -311,13 +268,16 @@ fn damaged_files_unknown_operators_devices_and_options_are_one_reason_each() {
     std::fs::write(dir.path().join("m.bin"), [0; 36]).unwrap();
     assert!(matches!(why(&xml), BackendError::Failed(_) | BackendError::Unsupported(_)));
     let good = onnx_file(dir.path(), "MatMul");
-    let mut r = request(as_it_is(&good), INFER, &[]);
+    let mut r = request(as_it_is(&good, Precision::F32), INFER, &[]);
     for absent in ["GPU.7", "TPU"] {
         r.device = absent.into();
         let e = backend.open(&r).err().unwrap();
         assert!(matches!(&e, BackendError::Unsupported(t) if t.contains(absent)), "{e}");
     }
-    let e = backend.open(&request(as_it_is(&good), INFER, &[("speed", "11")])).err().unwrap();
+    let e = backend
+        .open(&request(as_it_is(&good, Precision::F32), INFER, &[("speed", "11")]))
+        .err()
+        .unwrap();
     assert!(matches!(e, BackendError::Unsupported(_)), "{e}");
     let e = make(backend, &good, Precision::Int8Static, dir.path()).unwrap_err();
     assert!(e.to_string().contains("calibration inputs"), "{e}");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::engine::Engine;
-use super::kernels::{Kernel, floats};
+use super::kernels::Kernel;
+use crate::backend::greedy::argmax;
 use crate::backend::{BackendError, TextSession};
 use crate::model::{Finding, FindingKind};
 use crate::record::SessionFacts;
@@ -55,11 +56,11 @@ impl TextSession for CandleSession {
     }
 
     fn prefill(&mut self, tokens: &[u32]) -> Result<u32, BackendError> {
-        Ok(floats::argmax(self.0.extend(tokens)?) as u32)
+        Ok(argmax(self.0.extend(tokens)?))
     }
 
     fn decode(&mut self, token: u32) -> Result<u32, BackendError> {
-        Ok(floats::argmax(self.0.extend(&[token])?) as u32)
+        Ok(argmax(self.0.extend(&[token])?))
     }
 
     fn logits(

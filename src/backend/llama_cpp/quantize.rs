@@ -55,18 +55,8 @@ const FILE_TYPES: &[(Precision, c_int)] = &[
     (Precision::TQ1_0, 36),
 ];
 
-const fn precisions() -> [Precision; FILE_TYPES.len()] {
-    let mut all = [Precision::F32; FILE_TYPES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = FILE_TYPES[i].0;
-        i += 1;
-    }
-    all
-}
-
 /// What can be made and run, widest first.
-pub(super) const PRECISIONS: &[Precision] = &precisions();
+pub(super) const PRECISIONS: &[Precision] = &Precision::keys::<_, { FILE_TYPES.len() }>(FILE_TYPES);
 
 /// Types that the library makes only with an importance matrix.
 pub(super) const WANT_IMATRIX: &[Precision] = &[

@@ -9,6 +9,7 @@ use super::ffi::{self, Api};
 use super::library::{Llama, c_path, library};
 use super::log::{self, Buffers};
 use super::options::Options;
+use crate::backend::greedy::argmax;
 use crate::backend::{BackendError, OpenRequest, TextSession};
 use crate::formats::gguf::{Gguf, to_spec};
 use crate::predict::{KvPrecision, memory_plan};
@@ -219,17 +220,6 @@ impl TextSession for LlamaSession {
     }
 }
 
-/// Index of the largest value, the first of equals; NaN counts as smallest.
-fn argmax(row: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (i, &x) in row.iter().enumerate() {
-        if x > best.1 {
-            best = (i, x);
-        }
-    }
-    best.0 as u32
-}
-
 /// Loads the weights onto `device`. Text-generating models only.
 pub(super) fn load_model(
     llama: &'static Llama,
@@ -427,13 +417,6 @@ fn out_of_memory(cause: &str) -> BackendError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_largest_value_wins_and_nan_never() {
-        assert_eq!(argmax(&[0.0, 3.0, f32::NAN, 3.0]), 1);
-        assert_eq!(argmax(&[f32::NAN, -1.0]), 1);
-        assert_eq!(argmax(&[f32::NAN]), 0);
-    }
 
     #[test]
     fn offloaded_layers_are_read_from_the_log() {

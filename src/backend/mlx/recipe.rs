@@ -66,18 +66,8 @@ const RECIPES: &[(Precision, Recipe)] = &[
     (Precision::MlxQ2G128, affine(2, 128)),
 ];
 
-const fn precisions() -> [Precision; RECIPES.len()] {
-    let mut all = [Precision::F32; RECIPES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = RECIPES[i].0;
-        i += 1;
-    }
-    all
-}
-
 /// What can be made and run, widest first.
-pub(super) const PRECISIONS: &[Precision] = &precisions();
+pub(super) const PRECISIONS: &[Precision] = &Precision::keys::<_, { RECIPES.len() }>(RECIPES);
 
 pub(super) fn recipe(precision: Precision) -> Option<Recipe> {
     RECIPES.iter().find(|(p, _)| *p == precision).map(|(_, r)| *r)

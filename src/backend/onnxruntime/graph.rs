@@ -39,7 +39,7 @@ impl GraphSession for Graph {
         self.facts.clone()
     }
 
-    fn set_inputs(&mut self, tensors: &[Tensor]) -> Result<bool, BackendError> {
+    fn set_inputs(&mut self, tensors: &[Tensor]) -> Result<(), BackendError> {
         for t in tensors {
             let failed = |e: ort::Error| error(&format!("cannot set input `{}`", t.name), &e);
             let bound = value(t).and_then(|v| self.binding.bind_input(t.name.as_str(), &v));
@@ -54,11 +54,7 @@ impl GraphSession for Graph {
             bound.map_err(|e| error("cannot bind the outputs", &e))?;
         }
         self.last = None;
-        Ok(true)
-    }
-
-    fn set_input(&mut self, _: usize) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported("ONNX Runtime takes its inputs from outside".into()))
+        Ok(())
     }
 
     fn run(&mut self) -> Result<(), BackendError> {

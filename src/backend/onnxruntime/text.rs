@@ -9,7 +9,7 @@ use ort::session::{IoBinding, Session as OrtSession};
 use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
 
 use super::session::{Opened, error};
-use crate::backend::candle::kernels::floats::argmax;
+use crate::backend::greedy::argmax;
 use crate::backend::{BackendError, TextSession};
 use crate::formats::onnx::OnnxSummary;
 use crate::probe::{LiveHost, host_state};
@@ -180,7 +180,7 @@ impl Decoder {
 
     fn greedy(&self, logits: &DynValue) -> Result<u32, BackendError> {
         let mut best = None;
-        self.rows(logits, &mut |_, row| best = Some(argmax(row) as u32))?;
+        self.rows(logits, &mut |_, row| best = Some(argmax(row)))?;
         best.ok_or_else(|| BackendError::Failed("the graph returned no logits".into()))
     }
 }

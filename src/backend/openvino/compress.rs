@@ -49,18 +49,8 @@ const RECIPES: &[(Precision, Recipe)] = &[
     (Precision::Nvfp4, grouped("nvfp4", 0)),
 ];
 
-const fn precisions() -> [Precision; RECIPES.len()] {
-    let mut all = [Precision::F32; RECIPES.len()];
-    let mut i = 0;
-    while i < all.len() {
-        all[i] = RECIPES[i].0;
-        i += 1;
-    }
-    all
-}
-
 /// What can be made and run, widest first.
-pub(super) const PRECISIONS: &[Precision] = &precisions();
+pub(super) const PRECISIONS: &[Precision] = &Precision::keys::<_, { RECIPES.len() }>(RECIPES);
 
 /// Those of a language model: its activations are never quantized beforehand.
 pub(super) const OF_TEXT: &[Precision] = &{

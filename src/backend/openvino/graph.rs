@@ -109,7 +109,7 @@ impl GraphSession for GraphModel {
         self.compiled.facts.clone()
     }
 
-    fn set_inputs(&mut self, inputs: &[model::Tensor]) -> Result<bool, BackendError> {
+    fn set_inputs(&mut self, inputs: &[model::Tensor]) -> Result<(), BackendError> {
         self.fit(inputs)?;
         for given in inputs.iter().filter(|t| self.inputs.iter().any(|(n, _)| *n == t.name)) {
             let value = converted(given)?;
@@ -117,11 +117,7 @@ impl GraphSession for GraphModel {
                 .set_tensor(&given.name, &value)
                 .map_err(|e| failed(&format!("input `{}`", given.name), &e))?;
         }
-        Ok(true)
-    }
-
-    fn set_input(&mut self, _: usize) -> Result<(), BackendError> {
-        Err(BackendError::Failed("the graph makes no inputs of its own".into()))
+        Ok(())
     }
 
     fn run(&mut self) -> Result<(), BackendError> {

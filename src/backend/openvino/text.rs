@@ -4,6 +4,7 @@ use openvino::{ElementType, InferRequest, Tensor};
 
 use super::library::failed;
 use super::model::{Compiled, compile, tensor};
+use crate::backend::greedy::argmax;
 use crate::backend::{BackendError, OpenRequest, TextSession};
 use crate::model::{Finding, FindingKind};
 use crate::record::SessionFacts;
@@ -194,15 +195,4 @@ fn rows(logits: &Tensor, vocabulary: u32) -> Result<&[f32], BackendError> {
         return Err(BackendError::Failed("the model returned no logits".into()));
     }
     logits.get_data::<f32>().map_err(|e| failed("no logits", &e))
-}
-
-/// Index of the largest value, the first of equals; NaN counts as smallest.
-fn argmax(row: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (i, &x) in row.iter().enumerate() {
-        if x > best.1 {
-            best = (i, x);
-        }
-    }
-    best.0 as u32
 }

@@ -123,19 +123,10 @@ impl GraphSession for QnnSession {
         facts
     }
 
-    fn set_inputs(&mut self, inputs: &[Tensor]) -> Result<bool, BackendError> {
-        let taken = self.inner.set_inputs(inputs)?;
-        if taken && let Some(mut reference) = self.reference.take() {
-            reference.set_inputs(inputs)?;
-            self.compare(reference)?;
-        }
-        Ok(taken)
-    }
-
-    fn set_input(&mut self, index: usize) -> Result<(), BackendError> {
-        self.inner.set_input(index)?;
+    fn set_inputs(&mut self, inputs: &[Tensor]) -> Result<(), BackendError> {
+        self.inner.set_inputs(inputs)?;
         if let Some(mut reference) = self.reference.take() {
-            reference.set_input(index)?;
+            reference.set_inputs(inputs)?;
             self.compare(reference)?;
         }
         Ok(())
@@ -164,7 +155,7 @@ mod tests {
         fn facts(&self) -> SessionFacts {
             SessionFacts::default()
         }
-        fn set_input(&mut self, _: usize) -> Result<(), BackendError> {
+        fn set_inputs(&mut self, _: &[Tensor]) -> Result<(), BackendError> {
             Ok(())
         }
         fn run(&mut self) -> Result<(), BackendError> {
@@ -179,7 +170,7 @@ mod tests {
         let setup = Setup { target, options: Options::default(), profile: None };
         let (ours, cpu) = (Box::new(Fixed(ours.to_vec())), Box::new(Fixed(cpu.to_vec())));
         let mut session = QnnSession::new(ours, cpu, setup);
-        session.set_input(0).unwrap();
+        session.set_inputs(&[]).unwrap();
         session.facts()
     }
 

@@ -48,7 +48,7 @@ impl GraphTool {
     }
 
     /// What it can make of a graph in FP32, widest first.
-    pub fn precisions(self) -> &'static [Precision] {
+    pub const fn precisions(self) -> &'static [Precision] {
         match self {
             GraphTool::OnnxRuntime => &[
                 Precision::F32,
