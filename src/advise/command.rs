@@ -41,8 +41,10 @@ pub(super) fn commands(input: &Input<'_>, c: &Candidate, source: &ModelSource) -
     let install =
         if c.state.is_ready() { String::new() } else { target.install_on(&input.device.os) };
     let graph = !matches!(input.model.kind, ModelKind::Llm | ModelKind::Multimodal);
+    let here = matches!(source, ModelSource::File { .. });
     let template = if graph {
-        target.run.get("graph").or(target.run.get("any"))
+        let file = target.run.get("file").filter(|_| here);
+        file.or(target.run.get("graph")).or(target.run.get("any"))
     } else {
         target.run.get("any").or(target.run.get("graph"))
     };
@@ -75,7 +77,11 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) 
         kv => format!(" --cache-type-k {kv} --cache-type-v {kv}"),
     };
     let ngl = c.gpu_layers.map_or(99, |(n, _)| n);
-    let pairs: [(&str, String); 14] = [
+    let onnx = match source {
+        ModelSource::File { path } => quote(&path.to_string_lossy()),
+        _ => format!("{name}.onnx"),
+    };
+    let pairs: [(&str, String); 15] = [
         ("{source}", gguf_source),
         ("{hub}", hub),
         ("{name_py}", name.replace(['-', '.'], "_")),
@@ -90,6 +96,7 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) 
         ("{ngl}", ngl.to_string()),
         ("{context}", input.request.context.to_string()),
         ("{kv_flags}", kv),
+        ("{onnx}", onnx),
     ];
     pairs.iter().fold(template.to_owned(), |t, (k, v)| t.replace(k, v))
 }

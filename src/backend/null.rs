@@ -55,6 +55,7 @@ pub(crate) fn cpu_device() -> BackendDevice {
         memory_total_bytes: None,
         memory_free_bytes: None,
         problem: String::new(),
+        alias: false,
     }
 }
 

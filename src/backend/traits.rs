@@ -67,6 +67,9 @@ pub struct BackendDevice {
     pub memory_free_bytes: Option<u64>,
     /// Why it cannot be used although the framework knows it (missing driver), empty otherwise.
     pub problem: String,
+    /// Stands for others of the list, chosen by the framework: `all` leaves it out.
+    #[serde(default)]
+    pub alias: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

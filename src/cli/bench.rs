@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::{CliError, CliResult, Format, Output, exit, progress::Progress};
+use super::{CliError, CliResult, Format, Output, devices, exit, progress::Progress, synthetic};
 use crate::catalog;
 use crate::dirs;
 use crate::formats;
-use crate::model::{Device, ModelKind, Protocol, Workload};
+use crate::model::{Device, Metric, ModelKind, Protocol, Workload};
 use crate::probe;
 use crate::quality::{self, Chunks};
 use crate::record::{BuildInfo, RecordWriter, RunHeader, RunRecord, SCHEMA_VERSION};
 use crate::runner::{Plan, PlanError, QualityPlan, RunSummary, Runner};
 use crate::runtime;
+use crate::stats;
 use crate::suite::{self, Group, ProtocolChoice, Suite};
 use crate::worker::Supervisor;
 
 const EXAMPLES: &str = "Examples:
   edge-advisor bench --model smollm2-135m --backend candle --quick
   edge-advisor bench --model model.gguf --backend candle,llama.cpp --precision Q8_0,Q4_0
+  edge-advisor bench --synthetic llama-3.1-8b --backend llama.cpp --precision Q4_K_M --quick
   edge-advisor bench --suite llm --runs 5 --dry-run
   edge-advisor bench --resume reports/20261122-101500-llm-1a2b3c";
 
@@ -35,20 +37,26 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["model", "resume"])]
     suite: Option<String>,
     /// Models: catalogue names or files.
-    #[arg(long, short, value_delimiter = ',', required_unless_present_any = ["suite", "resume"])]
+    #[arg(long, short, value_delimiter = ',', required_unless_present_any = ["suite", "resume", "synthetic"])]
     model: Vec<String>,
+    /// Catalogue models that are not here: their exact shapes with random weights, for speed and memory alone.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["model", "suite", "resume", "corpus"])]
+    synthetic: Vec<String>,
     /// Backends, or `all`.
     #[arg(long, short, value_delimiter = ',', default_value = "all")]
     backend: Vec<String>,
     /// Precisions, or `all` that the backend can make.
     #[arg(long, short, value_delimiter = ',', default_value = "all")]
     precision: Vec<String>,
-    /// Devices, as the backend names them (see `runtime doctor`).
-    #[arg(long, value_delimiter = ',', default_value = "cpu")]
+    /// Devices as the backend names them (see `runtime doctor`), or `gpu`, `npu`, `all` that it can use.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
     device: Vec<String>,
     /// Thread counts; 0 for all this process may use.
     #[arg(long, short, value_delimiter = ',', default_value = "0")]
     threads: Vec<u32>,
+    /// Measure with 1, 2, 4 ... and all threads, and say which is fastest: more can be slower.
+    #[arg(long, conflicts_with_all = ["threads", "suite", "resume"])]
+    sweep_threads: bool,
     /// Prompt length of the prefill measurement (pp).
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     prompt: u32,
@@ -111,6 +119,13 @@ pub(crate) struct Args {
     allow_invalid: bool,
 }
 
+/// What the user wants kept, and that weights are random where they are.
+fn labels(args: &Args) -> BTreeMap<String, String> {
+    let synthetic = ("weights".to_owned(), "synthetic".to_owned());
+    let ours = (!args.synthetic.is_empty()).then_some(synthetic);
+    args.labels.iter().cloned().chain(ours).collect()
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((k, v)) if !k.is_empty() => Ok((k.to_owned(), v.to_owned())),
@@ -133,6 +148,11 @@ pub(super) fn run_inside(words: &[&str], output: &Output) -> CliResult {
     run(&line.args, &Output { nested: true, ..output.clone() })
 }
 
+/// The runs that a directory holds.
+pub(super) fn runs_in(dir: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect()
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
     if let Some(dir) = &args.llama_cpp_dir {
@@ -145,7 +165,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
     if let Some(dir) = &args.resume {
         return resume(args, dir, output);
     }
-    let suite = wanted_suite(args)?;
+    let suite = wanted_suite(args, output)?;
     let report = match args.dry_run {
         true => probe::run(&probe::LiveHost::new(), probe::ProbeOptions::default()),
         false => probe::run_with_essentials(|| ()),
@@ -168,7 +188,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
         protocol: plan.protocol.clone(),
         device,
         probe: serde_json::to_value(&report).unwrap_or_default(),
-        labels: args.labels.iter().cloned().collect(),
+        labels: labels(args),
         request: Some(suite),
     };
     let dir = args.out.join(&header.run_id);
@@ -249,7 +269,7 @@ fn corpus_file(args: &Args) -> Result<PathBuf, CliError> {
 
 /// What quality is measured on; `None` with `--no-quality`.
 fn quality_plan(args: &Args, quick: bool) -> Result<Option<QualityPlan>, CliError> {
-    if args.no_quality {
+    if args.no_quality || !args.synthetic.is_empty() {
         return Ok(None);
     }
     let corpus = match &args.corpus {
@@ -275,6 +295,10 @@ fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult
         "{} completed, {} failed, {} invalid, {} not run",
         s.completed, s.failed, s.invalid, s.not_run
     ));
+    if args.sweep_threads {
+        let record = RunRecord::load(dir).map_err(CliError::from_error)?;
+        sweep(&record).into_iter().for_each(|line| output.note(line));
+    }
     super::history::keep(dir, output);
     if s.interrupted {
         output.note(format!("stopped; go on with: edge-advisor bench --resume {path}"));
@@ -290,10 +314,10 @@ fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult
 }
 
 /// The suite that the flags name or spell.
-fn wanted_suite(args: &Args) -> Result<Suite, CliError> {
+fn wanted_suite(args: &Args, output: &Output) -> Result<Suite, CliError> {
     let mut suite = match &args.suite {
         Some(name) => load_suite(name)?,
-        None => suite_of_flags(args),
+        None => suite_of_flags(args, models(args, output)?),
     };
     if args.quick {
         suite.protocol = ProtocolChoice::Custom(Protocol::quick());
@@ -321,7 +345,19 @@ fn load_suite(name: &str) -> Result<Suite, CliError> {
     })
 }
 
-fn suite_of_flags(args: &Args) -> Suite {
+/// The models that are named, those that are to be synthesised as files.
+fn models(args: &Args, output: &Output) -> Result<Vec<String>, CliError> {
+    let made = |name: &String| {
+        let path = synthetic::of_name(name, &args.precision, output)?;
+        path.into_os_string()
+            .into_string()
+            .map_err(|p| CliError::setup(format!("`{}` is not UTF-8", Path::new(&p).display())))
+    };
+    let synthetic = args.synthetic.iter().map(made);
+    args.model.iter().cloned().map(Ok).chain(synthetic).collect()
+}
+
+fn suite_of_flags(args: &Args, models: Vec<String>) -> Suite {
     let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (k, v) in &args.options {
         options.entry(k.clone()).or_default().push(v.clone());
@@ -329,14 +365,14 @@ fn suite_of_flags(args: &Args) -> Suite {
     let workload =
         |&depth: &u32| Workload::Generate { prompt: args.prompt, decode: args.decode, depth };
     let (graphs, texts): (Vec<String>, Vec<String>) =
-        args.model.iter().cloned().partition(|name| is_graph(name));
+        models.into_iter().partition(|name| is_graph(name));
     let group = |models: Vec<String>, workloads| Group {
         models,
         backends: args.backend.clone(),
         precisions: args.precision.clone(),
         devices: args.device.clone(),
         workloads,
-        threads: args.threads.clone(),
+        threads: if args.sweep_threads { thread_counts() } else { args.threads.clone() },
         options: options.clone(),
     };
     let infer = vec![Workload::Infer { batch: args.batch, length: args.length }];
@@ -348,6 +384,32 @@ fn suite_of_flags(args: &Args) -> Suite {
         runs: 1,
         group: groups.into_iter().filter(|g| !g.models.is_empty()).collect(),
     }
+}
+
+/// Powers of two below the number of threads this process may use, and that number.
+fn thread_counts() -> Vec<u32> {
+    let all = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    let powers = std::iter::successors(Some(1u32), |n| n.checked_mul(2));
+    powers.take_while(|n| *n < all).chain([all]).collect()
+}
+
+/// A line for each case that ran with several thread counts: its median decode speed by threads.
+fn sweep(record: &RunRecord) -> Vec<String> {
+    let mut found: BTreeMap<String, BTreeMap<u32, f64>> = BTreeMap::new();
+    for c in record.cases.iter().filter(|c| c.outcome.is_completed()) {
+        let mut case = c.case.clone();
+        let threads = std::mem::take(&mut case.threads);
+        if let Some(rate) = stats::median(c.samples(Metric::DecodeTokS)) {
+            found.entry(case.id()).or_default().insert(threads, rate);
+        }
+    }
+    let line = |(id, rates): (String, BTreeMap<u32, f64>)| {
+        let best = rates.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(t, _)| *t)?;
+        let all: Vec<String> = rates.iter().map(|(t, r)| format!("{t}: {r:.1}")).collect();
+        let id = id.trim_end_matches("/t0");
+        Some(format!("{id}: decode tok/s by threads {}; fastest with {best}", all.join(", ")))
+    };
+    found.into_iter().filter(|(_, rates)| rates.len() > 1).filter_map(line).collect()
 }
 
 /// True for a model that is run by one inference a call: embedding, vision, speech, as ONNX or safetensors.
@@ -362,7 +424,11 @@ fn is_graph(name: &str) -> bool {
 }
 
 fn plan(suite: &Suite, device: &Device, seed: u64) -> Result<Plan, CliError> {
-    Plan::expand(suite, &resolve, device.cpu.threads.max(1), seed).map_err(|e| {
+    let listed = |backend: &str| match devices::of(backend) {
+        answer if answer.problem.is_empty() => Ok(answer.devices),
+        answer => Err(answer.problem),
+    };
+    Plan::expand(suite, &resolve, &listed, device.cpu.threads.max(1), seed).map_err(|e| {
         let hint = match &e {
             PlanError::UnknownBackend { known, .. } => {
                 Some(format!("backends: {}", known.join(", ")))

@@ -25,6 +25,7 @@ mod report;
 mod runtime;
 mod sides;
 mod size;
+mod synthetic;
 
 pub use commands::{command, main};
 pub use error::{CliError, CliResult};

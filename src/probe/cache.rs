@@ -11,6 +11,8 @@ const MAX_BYTES: u64 = 4 << 20;
 pub enum CacheError {
     #[error("the measurements carry no fingerprint")]
     NoFingerprint,
+    #[error("not kept, since other programs were busy meanwhile: measure again when it is quiet")]
+    Busy,
     #[error("cannot write measurements to `{path}`: {source}")]
     Write { path: PathBuf, source: std::io::Error },
 }
@@ -31,9 +33,12 @@ pub fn cached_measured(fingerprint: &str) -> Option<Measured> {
     (measured.fingerprint == fingerprint).then_some(measured)
 }
 
-/// Keeps measurements: written beside and renamed, so that a reader never sees half a file.
+/// Keeps measurements of a quiet machine, not those that other programs disturbed: written beside and renamed, so that a reader never sees half a file.
 pub fn store_measured(measured: &Measured) -> Result<PathBuf, CacheError> {
     let path = path(&measured.fingerprint).ok_or(CacheError::NoFingerprint)?;
+    if !measured.quiet() {
+        return Err(CacheError::Busy);
+    }
     let write = |source| CacheError::Write { path: path.clone(), source };
     let dir = path.parent().ok_or(CacheError::NoFingerprint)?;
     std::fs::create_dir_all(dir).map_err(write)?;

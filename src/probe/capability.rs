@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ProcessorKind;
+
 /// A repeated measurement: the best repetition and how far the middle one lies below it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
@@ -43,6 +45,35 @@ pub struct ComputePoint {
     pub ceiling: Option<f64>,
 }
 
+impl Rate {
+    /// Of repetitions, in any order; all zero where there are none.
+    pub fn of(mut rates: Vec<f64>) -> Self {
+        rates.sort_by(f64::total_cmp);
+        let Some(&best) = rates.last() else { return Rate::default() };
+        let median = rates[rates.len() / 2];
+        let spread = if best > 0.0 { (best - median) / best } else { 0.0 };
+        Rate { best, median, spread, repetitions: rates.len() as u32 }
+    }
+}
+
+/// What a framework gets out of a GPU or NPU on a wide 16-bit decoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AcceleratorPoint {
+    pub framework: String,
+    /// The framework's id of the device.
+    pub device: String,
+    pub name: String,
+    pub kind: ProcessorKind,
+    /// Weights read while decoding, GB/s (10^9).
+    pub read_gbs: Option<Rate>,
+    /// Prompt processing in TFLOP/s; a multiply-add counts as two, attention is not counted.
+    pub f16_tflops: Option<Rate>,
+    /// Directory of the run's record, which holds the samples.
+    pub run: String,
+    /// Why there is no rate, empty otherwise.
+    pub problem: String,
+}
+
 /// All measurements of one device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -54,6 +85,7 @@ pub struct Measured {
     pub fingerprint: String,
     pub bandwidth: Vec<BandwidthPoint>,
     pub compute: Vec<ComputePoint>,
+    pub accelerators: Vec<AcceleratorPoint>,
     /// Sequential read of a file that is not in the page cache, GB/s; `None` where the cache could not be dropped.
     pub disk_gbs: Option<Rate>,
     /// Core clock under this load in GHz, from a chain of dependent additions.

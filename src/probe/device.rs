@@ -1,5 +1,6 @@
 //! The compact view of a report that prediction, advice and records use.
 
+use super::capability::{AcceleratorPoint, Rate};
 use super::report::{CoreKind, Gpu, GpuKind, Npu, ProbeReport};
 use super::{apis, parse};
 use crate::model::{
@@ -109,6 +110,12 @@ impl ProbeReport {
         }
     }
 
+    /// A framework's device is this GPU: the only one there is, or one of its name.
+    fn is(&self, point: &AcceleratorPoint, gpu: &Gpu) -> bool {
+        let (a, b) = (point.name.to_ascii_lowercase(), gpu.name.value.to_ascii_lowercase());
+        self.gpus.len() == 1 || (!b.is_empty() && a.contains(&b))
+    }
+
     fn gpu_processor(&self, index: usize, gpu: &Gpu) -> Processor {
         let mut apis: Vec<ComputeApi> = gpu.apis.clone();
         for api in [ComputeApi::Vulkan, ComputeApi::OpenCl] {
@@ -116,6 +123,12 @@ impl ProbeReport {
                 apis.push(api);
             }
         }
+        // Published rates first: predictions are fitted against them, and a framework reaches less.
+        let reached = |rate: fn(&AcceleratorPoint) -> Option<&Rate>| {
+            let all = self.measured.iter().flat_map(|m| &m.accelerators);
+            let here = all.filter(|p| p.kind != ProcessorKind::Npu && self.is(p, gpu));
+            here.filter_map(|p| Some(rate(p)?.best)).max_by(f64::total_cmp).map(Fact::measured)
+        };
         Processor {
             id: format!("gpu{index}"),
             kind: match gpu.kind.value {
@@ -129,9 +142,9 @@ impl ProbeReport {
             memory_bytes: gpu.memory_bytes.clone().filter(|_| !gpu.unified),
             memory_free_bytes: gpu.memory_free_bytes.clone().filter(|_| !gpu.unified),
             unified: gpu.unified,
-            bandwidth_gbs: gpu.bandwidth_gbs.clone(),
+            bandwidth_gbs: gpu.bandwidth_gbs.clone().or_else(|| reached(|p| p.read_gbs.as_ref())),
             fp32_tflops: gpu.fp32_tflops.clone(),
-            fp16_tflops: gpu.fp16_tflops.clone(),
+            fp16_tflops: gpu.fp16_tflops.clone().or_else(|| reached(|p| p.f16_tflops.as_ref())),
             int8_tops: None,
         }
     }

@@ -32,7 +32,7 @@ mod system;
 mod windows;
 
 pub use cache::{CacheError, cached_measured, store_measured};
-pub use capability::{BandwidthPoint, ComputePoint, Measured, Rate};
+pub use capability::{AcceleratorPoint, BandwidthPoint, ComputePoint, Measured, Rate};
 pub use capture::{Captured, CapturingHost};
 pub use fingerprint::{FactChange, fingerprint_diff, fingerprint_facts};
 pub use host::{Access, CommandError, Host, Loader, ReadError, Ulimit};

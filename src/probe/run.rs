@@ -29,10 +29,8 @@ pub fn run_with_essentials(before: impl FnOnce()) -> ProbeReport {
     if report.measured.is_none() {
         before();
         let measured = measure::measure_essentials(&report);
-        // A cache that cannot be written, or must not hold what a busy machine gave, costs a second next time.
-        if measured.quiet() {
-            let _ = cache::store_measured(&measured);
-        }
+        // A cache that cannot be written costs a second next time.
+        let _ = cache::store_measured(&measured);
         report.measured = Some(measured);
     }
     report

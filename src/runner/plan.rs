@@ -7,8 +7,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 
-use crate::backend::{self, Availability, Backend};
-use crate::model::{Case, CaseOutcome, ModelKind, Precision, Protocol, Workload};
+use crate::backend::{self, Availability, Backend, BackendDevice};
+use crate::model::{Case, CaseOutcome, ModelKind, Precision, ProcessorKind, Protocol, Workload};
 use crate::suite::{Group, Suite};
 
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum PlanError {
 
 /// Finds a model by catalogue name or path: its name and its source file.
 pub type Resolve<'a> = &'a dyn Fn(&str) -> Result<(String, PathBuf), PlanError>;
+
+/// The devices that a backend's framework lists, or why it cannot.
+pub type Listed<'a> = &'a dyn Fn(&str) -> Result<Vec<BackendDevice>, String>;
 
 /// One case with what is needed to run it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,12 +54,13 @@ impl Plan {
     pub fn expand(
         suite: &Suite,
         resolve: Resolve<'_>,
+        listed: Listed<'_>,
         threads: u32,
         seed: u64,
     ) -> Result<Self, PlanError> {
         let mut cases = Vec::new();
         for group in &suite.group {
-            expand_group(group, resolve, threads, &mut cases)?;
+            expand_group(group, resolve, listed, threads, &mut cases)?;
         }
         if cases.is_empty() {
             return Err(PlanError::Empty);
@@ -84,6 +88,7 @@ impl Plan {
 fn expand_group(
     group: &Group,
     resolve: Resolve<'_>,
+    listed: Listed<'_>,
     threads: u32,
     cases: &mut Vec<PlannedCase>,
 ) -> Result<(), PlanError> {
@@ -91,10 +96,13 @@ fn expand_group(
     for model in &group.models {
         let (name, source) = resolve(model)?;
         for backend in backends(&group.backends, &group.workloads)? {
-            let skip = unavailable(backend);
+            let devices = match unavailable(backend) {
+                Some(why) => group.devices.iter().map(|d| (d.clone(), Some(why.clone()))).collect(),
+                None => devices(backend.info().id, &group.devices, listed),
+            };
             for workload in &group.workloads {
                 for precision in precisions(backend, &group.precisions, workload)? {
-                    for device in &group.devices {
+                    for (device, skip) in &devices {
                         for &t in &group.threads {
                             for options in &option_sets {
                                 let case = Case {
@@ -172,6 +180,42 @@ fn precisions(
     Ok(found)
 }
 
+/// The ids that `names` stand for; a word that stands for none here stays, with the reason.
+fn devices(
+    backend: &str,
+    names: &[String],
+    listed: Listed<'_>,
+) -> Vec<(String, Option<CaseOutcome>)> {
+    let ids = |name: &String| {
+        let Some(fits) = kinds(name) else { return vec![(name.clone(), None)] };
+        let skip = |reason| vec![(name.clone(), Some(CaseOutcome::Skipped { reason }))];
+        let all = match listed(backend) {
+            Ok(all) => all,
+            Err(why) => return skip(format!("its devices cannot be listed: {why}")),
+        };
+        let (usable, others): (Vec<_>, Vec<_>) =
+            all.iter().filter(|d| fits(d.kind)).partition(|d| d.problem.is_empty());
+        let found: Vec<_> =
+            usable.iter().filter(|d| !d.alias).map(|d| (d.id.clone(), None)).collect();
+        match (found.is_empty(), others.first()) {
+            (false, _) => found,
+            (true, Some(d)) => skip(format!("{} is not usable: {}", d.id, d.problem)),
+            (true, None) => skip(format!("it lists no such device here: {name}")),
+        }
+    };
+    names.iter().flat_map(ids).collect()
+}
+
+/// The kinds of device that a word stands for; `None` for an id.
+fn kinds(word: &str) -> Option<fn(ProcessorKind) -> bool> {
+    match word {
+        "all" => Some(|_| true),
+        "gpu" => Some(|k| matches!(k, ProcessorKind::IntegratedGpu | ProcessorKind::DiscreteGpu)),
+        "npu" => Some(|k| k == ProcessorKind::Npu),
+        _ => None,
+    }
+}
+
 fn unavailable(backend: &dyn Backend) -> Option<CaseOutcome> {
     match backend.availability() {
         Availability::Ready { .. } => None,
@@ -208,7 +252,47 @@ mod tests {
 
     fn plan(text: &str, seed: u64) -> Result<Plan, PlanError> {
         let suite = Suite::parse("test", text).unwrap();
-        Plan::expand(&suite, &|m| Ok((m.to_owned(), PathBuf::from("m.gguf"))), 2, seed)
+        let resolve = |m: &str| Ok((m.to_owned(), PathBuf::from("m.gguf")));
+        let device = |id: &str, kind, problem: &str| BackendDevice {
+            id: id.into(),
+            kind,
+            problem: problem.into(),
+            name: String::new(),
+            memory_total_bytes: None,
+            memory_free_bytes: None,
+            alias: false,
+        };
+        let listed = |_: &str| {
+            Ok(vec![
+                device("cpu", ProcessorKind::Cpu, ""),
+                device("Vulkan0", ProcessorKind::IntegratedGpu, ""),
+                device("CUDA0", ProcessorKind::DiscreteGpu, ""),
+                device("NPU", ProcessorKind::Npu, "no driver"),
+                BackendDevice { alias: true, ..device("AUTO", ProcessorKind::Cpu, "") },
+            ])
+        };
+        Plan::expand(&suite, &resolve, &listed, 2, seed)
+    }
+
+    #[test]
+    fn a_kind_of_device_stands_for_those_that_the_framework_can_use() {
+        let devices = |word: &str| {
+            let text = SUITE.replace("threads=[0,1]", &format!("devices=['{word}']"));
+            let cases = plan(&text, 1).unwrap().cases;
+            let of = |c: &PlannedCase| {
+                (c.case.device.clone(), c.skip.as_ref().map(|s| s.reason().to_string()))
+            };
+            let mut found: Vec<_> = cases.iter().map(of).collect();
+            found.sort();
+            found.dedup();
+            found
+        };
+        let ready = |id: &str| (id.to_owned(), None);
+        assert_eq!(devices("all"), [ready("CUDA0"), ready("Vulkan0"), ready("cpu")]);
+        assert_eq!(devices("gpu"), [ready("CUDA0"), ready("Vulkan0")]);
+        assert_eq!(devices("Vulkan0"), [ready("Vulkan0")]);
+        let why = "NPU is not usable: no driver".to_owned();
+        assert_eq!(devices("npu"), [("npu".to_owned(), Some(why))]);
     }
 
     const SUITE: &str = "name='t'\nruns=3\n[[group]]\nmodels=['m']\nbackends=['fault']\n\

@@ -59,8 +59,8 @@ pub struct Group {
     /// Precision names; `all` stands for what the backend can make.
     #[serde(default = "all")]
     pub precisions: Vec<String>,
-    /// Device ids as the backend names them.
-    #[serde(default = "cpu")]
+    /// Device ids as the backend names them, or `gpu`, `npu`, `all` that it can use.
+    #[serde(default = "all")]
     pub devices: Vec<String>,
     pub workloads: Vec<Workload>,
     /// Thread counts; 0 stands for all the process may use.
@@ -73,9 +73,6 @@ pub struct Group {
 
 fn all() -> Vec<String> {
     vec!["all".to_owned()]
-}
-fn cpu() -> Vec<String> {
-    vec!["cpu".to_owned()]
 }
 fn zero() -> Vec<u32> {
     vec![0]

@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
 };
-use edge_advisor::model::{Precision, Variant, Workload};
+use edge_advisor::model::{CaseOutcome, Metric, Precision, Variant, Workload};
 use edge_advisor::{dirs, runtime};
 
 use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
+use crate::support::{edge_advisor, only_record};
 
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
@@ -270,4 +271,34 @@ fn a_device_that_is_not_there_is_refused_with_those_that_are() {
 fn installed_files_are_what_was_pinned() {
     let Some(installed) = runtime::find("llama.cpp").filter(|i| i.pinned) else { return };
     assert_eq!(runtime::check(&installed.dir), Ok(vec![]));
+}
+
+#[test]
+fn a_synthetic_model_has_the_real_ones_size_and_the_sweep_names_the_best_thread_count() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let real = make(backend, &model, Precision::Q4_0, None).unwrap();
+    let real = open(backend, &request(real, 64, &[])).unwrap().facts();
+    let dir = tempfile::tempdir().unwrap();
+    let run = edge_advisor()
+        .args(["bench", "--synthetic", "smollm2-135m", "--backend", "llama.cpp", "--quick"])
+        .args(["--precision", "Q4_0", "--device", "all,gpu", "--sweep-threads", "--prompt", "16"])
+        .args(["--decode", "4", "--allow-invalid", "--max-foreign-cpus", "1000", "--seed", "1"])
+        .args(["--format", "json", "--out"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    let record = only_record(dir.path());
+    assert_eq!(record.header.labels["weights"], "synthetic");
+    let (gpu, cpu): (Vec<_>, Vec<_>) = record.cases.iter().partition(|c| c.case.device == "gpu");
+    // The managed build is the CPU's: a GPU that is not there is a row with its reason.
+    assert!(gpu.iter().all(|c| c.outcome.reason().contains("no such device")), "{said}");
+    assert!(!gpu.is_empty() && !cpu.is_empty(), "{said}");
+    for case in &cpu {
+        assert_eq!(case.outcome, CaseOutcome::Completed, "{said}");
+        assert!(case.samples(Metric::KlDivergence).is_empty(), "random weights have no quality");
+        let bytes = case.session.weight_bytes.unwrap() as f64;
+        assert!((bytes / real.weight_bytes.unwrap() as f64 - 1.0).abs() < 0.01, "{bytes}");
+    }
+    assert!(cpu.len() == 1 || said.contains("fastest with"), "{said}");
 }

@@ -44,6 +44,7 @@ impl Backend for Candle {
             memory_total_bytes: None,
             memory_free_bytes: None,
             problem: String::new(),
+            alias: false,
         }])
     }
 

@@ -187,6 +187,7 @@ impl Llama {
             memory_total_bytes: (total > 0).then_some(total as u64),
             memory_free_bytes: (free > 0).then_some(free as u64),
             problem: String::new(),
+            alias: false,
         }
     }
 }

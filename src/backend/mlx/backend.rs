@@ -107,6 +107,7 @@ fn devices(seen: &Seen) -> Vec<BackendDevice> {
         memory_total_bytes: None,
         memory_free_bytes: None,
         problem: String::new(),
+        alias: false,
     };
     if !seen.metal && !seen.cuda {
         return vec![cpu];
@@ -119,6 +120,7 @@ fn devices(seen: &Seen) -> Vec<BackendDevice> {
         memory_total_bytes: info.memory_size.or(info.total_memory),
         memory_free_bytes: info.max_recommended_working_set_size.or(info.free_memory),
         problem: String::new(),
+        alias: false,
     };
     vec![gpu, cpu]
 }

@@ -166,6 +166,7 @@ pub(super) fn devices(runtime: &Runtime) -> Vec<BackendDevice> {
         memory_total_bytes: None,
         memory_free_bytes: None,
         problem,
+        alias: false,
     };
     let mut found = vec![device("cpu".into(), ProcessorKind::Cpu, CPU.into(), String::new())];
     for p in BUILT_IN.iter().filter(|p| (p.available)().unwrap_or(false)) {

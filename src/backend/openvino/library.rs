@@ -127,7 +127,8 @@ pub(super) fn devices() -> Result<Vec<BackendDevice>, BackendError> {
         }
     }
     let auto = blank("AUTO", ProcessorKind::Cpu);
-    devices.push(BackendDevice { name: "the best of those above, chosen at load".into(), ..auto });
+    let name = "the best of those above, chosen at load".into();
+    devices.push(BackendDevice { name, alias: true, ..auto });
     Ok(devices)
 }
 
@@ -139,6 +140,7 @@ fn blank(id: &str, kind: ProcessorKind) -> BackendDevice {
         memory_total_bytes: None,
         memory_free_bytes: None,
         problem: String::new(),
+        alias: false,
     }
 }
 

@@ -88,6 +88,7 @@ impl Backend for Qnn {
                 memory_total_bytes: None,
                 memory_free_bytes: None,
                 problem: problem.map(|e| e.to_string()).unwrap_or_default(),
+                alias: false,
             }
         };
         Ok([Library::Htp, Library::Gpu, Library::Cpu].map(one).into())
@@ -311,6 +312,7 @@ mod tests {
             memory_total_bytes: None,
             memory_free_bytes: None,
             problem: problem.to_owned(),
+            alias: false,
         }
     }
 

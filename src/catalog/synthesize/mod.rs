@@ -5,4 +5,4 @@ mod metadata;
 mod recipe;
 mod write;
 
-pub use write::{SynthesizeError, Synthesized, synthesize};
+pub use write::{SynthesizeError, Synthesized, can_synthesize, synthesize};

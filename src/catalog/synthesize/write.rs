@@ -57,6 +57,11 @@ impl SynthesizeError {
     }
 }
 
+/// Whether [`synthesize`] writes this precision.
+pub fn can_synthesize(precision: Precision) -> bool {
+    recipe::base_type(precision).is_some_and(|t| blocks::random(t, 0, 0).is_some())
+}
+
 /// Writes a GGUF of `entry`'s shape, or of its first `layers` layers, with random weights.
 ///
 /// `progress` hears bytes written and bytes in all. The file appears only when it is whole.

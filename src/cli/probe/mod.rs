@@ -1,11 +1,14 @@
 //! `probe`: what this device is and what this process may use of it.
 
+mod accelerators;
 mod view;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{CliError, CliResult, Format, Output, devices, exit};
+use super::devices::{self, Answer};
+use super::{CliError, CliResult, Format, Output, exit};
 use crate::probe::{
     self, CapturingHost, Host, LiveHost, MeasureOptions, ProbeOptions, ProbeReport, RecordedHost,
 };
@@ -20,7 +23,8 @@ use crate::probe::{
   edge-advisor probe --from my-host          replay a recorded host
   edge-advisor probe --diff old.json new.json   what changed between two probes")]
 pub struct Args {
-    /// Measure memory bandwidth, arithmetic and disk speed; kept for later commands.
+    /// Measure memory bandwidth, arithmetic, disk speed, and GPUs and NPUs that a framework can use; kept for later
+    /// commands.
     #[arg(long, conflicts_with_all = ["from", "diff", "capture"])]
     measure: bool,
     /// With --measure: leave the disk alone.
@@ -49,15 +53,15 @@ pub fn run(args: &Args, output: &Output) -> CliResult {
     if let Some(dir) = &args.capture {
         return capture(dir, output);
     }
-    let report = match &args.from {
-        Some(path) => replay(path)?,
-        None if args.measure => measured(args, output)?,
-        None => probe::run(&LiveHost::new(), ProbeOptions::default()),
-    };
     // A replayed host's frameworks are not here to be asked.
     let devices = match args.from {
         Some(_) => Default::default(),
         None => devices::of_installed(),
+    };
+    let report = match &args.from {
+        Some(path) => replay(path)?,
+        None if args.measure => measured(args, &devices, output)?,
+        None => probe::run(&LiveHost::new(), ProbeOptions::default()),
     };
     match output.format {
         Format::Json => {
@@ -81,7 +85,11 @@ fn replay(path: &Path) -> Result<ProbeReport, CliError> {
     Ok(probe::run(&host, ProbeOptions { use_cache: false }))
 }
 
-fn measured(args: &Args, output: &Output) -> Result<ProbeReport, CliError> {
+fn measured(
+    args: &Args,
+    devices: &BTreeMap<&str, Answer>,
+    output: &Output,
+) -> Result<ProbeReport, CliError> {
     let host = LiveHost::new();
     let mut report = probe::run(&host, ProbeOptions { use_cache: false });
     if cfg!(debug_assertions) {
@@ -94,10 +102,13 @@ fn measured(args: &Args, output: &Output) -> Result<ProbeReport, CliError> {
         }
     };
     let mut options = MeasureOptions { progress: &mut progress, disk: !args.no_disk };
-    let result = probe::measure(&host, &report, &mut options);
+    let mut result = probe::measure(&host, &report, &mut options);
     if show {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
+    // The runs that measure accelerators want to know the memory's rate.
+    let _ = probe::store_measured(&result);
+    result.accelerators = accelerators::measure(devices, output);
     match probe::store_measured(&result) {
         Ok(path) => output.note(format!("measurements kept in {}", path.display())),
         Err(e) => output.note(format!("warning: {e}")),

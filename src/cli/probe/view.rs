@@ -394,6 +394,17 @@ fn measured(v: &mut View, m: &Measured) {
     if let Some(d) = &m.disk_gbs {
         v.row("disk read", &rate(d, "GB/s"), Some(&source));
     }
+    for p in &m.accelerators {
+        let rate = |r: &Option<Rate>, unit| r.as_ref().map(|r| rate(r, unit));
+        let rates = [rate(&p.read_gbs, "GB/s"), rate(&p.f16_tflops, "TFLOP/s f16")];
+        let rates: Vec<String> = rates.into_iter().flatten().collect();
+        let text = match p.problem.as_str() {
+            "" => rates.join(", "),
+            why => format!("not measured: {why}"),
+        };
+        let source = p.problem.is_empty().then_some(&source);
+        v.row(&p.device, &format!("{text}, by {}", p.framework), source);
+    }
     for note in &m.notes {
         v.paragraph("  note: ", note);
     }

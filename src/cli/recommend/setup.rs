@@ -121,6 +121,13 @@ pub fn device(
             (probe::run_with_essentials(note), true)
         }
     };
+    if let Some(load) = report.measured.as_ref().filter(|m| !m.quiet()).and_then(|m| m.foreign_cpus)
+    {
+        output.note(format!(
+            "note: other programs used {load:.1} CPUs while this machine was measured: speeds are predicted too low; \
+             run again when it is quiet"
+        ));
+    }
     let mut device = report.device();
     profile::complete(&mut device, &library)?;
     let found = profile::find_match(&device, &library)?;

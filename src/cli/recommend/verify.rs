@@ -5,13 +5,9 @@ use std::path::PathBuf;
 use super::RecommendArgs;
 use crate::advise::Recommendation;
 use crate::backend;
-use crate::catalog::{self, Catalog, synthesize};
-use crate::cli::{CliError, Output, bench};
-use crate::dirs;
+use crate::catalog;
+use crate::cli::{CliError, Output, bench, synthetic};
 use crate::model::{Precision, ProcessorKind};
-
-/// Precision of a synthesised source: small, and any other can be made from it.
-const SOURCE: Precision = Precision::Q4_0;
 
 /// Benches the first `count` candidates of `answer` that are ready on this CPU; their records join the evidence.
 pub(super) fn verify(
@@ -71,14 +67,6 @@ fn source(
     if let Ok(here) = catalog::resolve_model(name) {
         return Ok(Source { path: here.path, synthetic: false });
     }
-    let catalog = Catalog::load()?;
-    let entry = catalog.get(name)?;
-    // The file's stem is the name that records give the model.
-    let path = dirs::cache().join("synthetic").join(format!("{}.gguf", entry.name));
-    if !path.is_file() {
-        output.note(format!("{name} is not here: measuring its shape with random weights"));
-        std::fs::create_dir_all(dirs::cache().join("synthetic"))?;
-        synthesize(entry, SOURCE, None, &path, &mut |_, _| {})?;
-    }
+    let path = synthetic::of_name(name, &[], output)?;
     Ok(Source { path, synthetic: true })
 }

@@ -33,15 +33,7 @@ pub(crate) fn repeat(effort: Effort, mut once: impl FnMut() -> f64) -> Rate {
             break;
         }
     }
-    summarise(&mut rates)
-}
-
-fn summarise(rates: &mut [f64]) -> Rate {
-    rates.sort_by(f64::total_cmp);
-    let Some(&best) = rates.last() else { return Rate::default() };
-    let median = rates[rates.len() / 2];
-    let spread = if best > 0.0 { (best - median) / best } else { 0.0 };
-    Rate { best, median, spread, repetitions: rates.len() as u32 }
+    Rate::of(rates)
 }
 
 #[cfg(test)]
