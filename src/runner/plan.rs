@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn a_kind_of_device_stands_for_those_that_the_framework_can_use() {
         let devices = |word: &str| {
-            let text = SUITE.replace("threads=[0,1]", &format!("devices=['{word}']"));
+            let text = SUITE.replace("'cpu'", &format!("'{word}'"));
             let cases = plan(&text, 1).unwrap().cases;
             let of = |c: &PlannedCase| {
                 (c.case.device.clone(), c.skip.as_ref().map(|s| s.reason().to_string()))
@@ -296,7 +296,7 @@ mod tests {
     }
 
     const SUITE: &str = "name='t'\nruns=3\n[[group]]\nmodels=['m']\nbackends=['fault']\n\
-        threads=[0,1]\noptions={fault=['ok','slow']}\n\
+        devices=['cpu']\nthreads=[0,1]\noptions={fault=['ok','slow']}\n\
         workloads=[{kind='generate',prompt=8,decode=4}]\n";
 
     #[test]
