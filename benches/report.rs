@@ -13,6 +13,8 @@ fn two_thousand_cases(c: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("view", |b| b.iter(|| report::build(&record, Grouping::ByRun)));
     let view = report::build(&record, Grouping::ByRun);
+    let size = report::html::render(&view).len();
+    println!("html of 2,000 cases: {:.2} MiB", size as f64 / f64::from(1 << 20));
     for format in ReportFormat::ALL {
         group.bench_function(format.extension(), |b| b.iter(|| format.render(&view)));
     }

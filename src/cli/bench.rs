@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::{CliError, CliResult, Format, Output, devices, exit, progress::Progress, synthetic};
+use super::progress::Progress;
+use super::sides::record_error;
+use super::{CliError, CliResult, Format, Output, devices, exit, synthetic};
 use crate::catalog;
 use crate::dirs;
 use crate::formats;
@@ -199,7 +201,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
 }
 
 fn resume(args: &Args, dir: &Path, output: &Output) -> CliResult {
-    let record = RunRecord::load(dir).map_err(CliError::from_error)?;
+    let record = RunRecord::load(dir).map_err(record_error)?;
     let Some(suite) = record.header.request.clone() else {
         return Err(CliError::setup("the record does not hold its suite, so it cannot be resumed"));
     };
@@ -209,7 +211,7 @@ fn resume(args: &Args, dir: &Path, output: &Output) -> CliResult {
             .hint("start a new run here; numbers of two devices do not belong in one record"));
     }
     let plan = plan(&suite, &device, record.header.seed)?;
-    let mut writer = RecordWriter::resume(dir).map_err(CliError::from_error)?;
+    let mut writer = RecordWriter::resume(dir).map_err(record_error)?;
     let header = record.header.clone();
     execute(args, &plan, &header, Some(&record), &mut writer, dir, output)
 }

@@ -8,20 +8,24 @@ use crate::record::{RecordError, RunRecord};
 
 /// Loads the records behind a path.
 pub(super) fn records(path: &Path) -> Result<Vec<RunRecord>, CliError> {
-    RunRecord::load_all(path).map_err(|e| {
-        let hint = match &e {
-            RecordError::Read { .. } => {
-                "give a run directory that `bench` made, a record file, or `baseline:NAME`"
-            }
-            RecordError::Newer { .. } => "read it with the edge-advisor that wrote it, or update",
-            RecordError::NotARecord { .. } => {
-                "a record is the `record.ndjson` of a run directory that `bench` made"
-            }
-            RecordError::Damaged { .. } => "measure again; numbers of a damaged file are not used",
-            RecordError::Write { .. } => "choose a directory that can be written",
-        };
-        CliError::from_error(e).hint(hint)
-    })
+    RunRecord::load_all(path).map_err(record_error)
+}
+
+/// What to do about a record that cannot be used.
+pub(super) fn record_error(e: RecordError) -> CliError {
+    let hint = match &e {
+        RecordError::Read { .. } => {
+            "give a run directory that `bench` made, a record file, or `baseline:NAME`"
+        }
+        RecordError::Newer { .. } => "read it with the edge-advisor that wrote it, or update",
+        RecordError::NotARecord { .. } => {
+            "a record is the `record.ndjson` of a run directory that `bench` made"
+        }
+        RecordError::Damaged { .. } => "measure again; numbers of a damaged file are not used",
+        RecordError::InUse(_) => "wait until the other run has ended, or stop it",
+        RecordError::Write { .. } => "choose a directory that can be written",
+    };
+    CliError::from_error(e).hint(hint)
 }
 
 /// Records as one side of a comparison.

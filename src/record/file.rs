@@ -1,10 +1,11 @@
 //! Reading and appending a record: `{"header":..}`, `{"case":..}` lines, `{"end":..}`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::schema::{CaseRecord, RunEnd, RunHeader, SCHEMA_VERSION};
 
@@ -25,6 +26,8 @@ pub enum RecordError {
     Newer { path: PathBuf, found: u64 },
     #[error("record `{path}` is damaged at line {line}: {why}")]
     Damaged { path: PathBuf, line: usize, why: String },
+    #[error("record `{0}` is being written by another process")]
+    InUse(PathBuf),
 }
 
 #[derive(Serialize)]
@@ -32,7 +35,15 @@ pub enum RecordError {
 enum LineOut<'a> {
     Header(&'a RunHeader),
     Case(&'a CaseRecord),
-    End(&'a RunEnd),
+    End(EndOut<'a>),
+}
+
+/// The end with the checksum of every byte before its line: a record edited by hand is told from one that was measured.
+#[derive(Serialize)]
+struct EndOut<'a> {
+    #[serde(flatten)]
+    end: &'a RunEnd,
+    sha256: String,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +51,19 @@ enum LineOut<'a> {
 enum LineIn {
     Header(Box<RunHeader>),
     Case(Box<CaseRecord>),
-    End(RunEnd),
+    End(EndIn),
+}
+
+#[derive(Deserialize)]
+struct EndIn {
+    #[serde(flatten)]
+    end: RunEnd,
+    /// Missing in records of older builds.
+    sha256: Option<String>,
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A whole run, as read back.
@@ -72,11 +95,12 @@ impl RunRecord {
             text.push('\n');
             text.push_str(&serde_json::to_string(&LineOut::Case(case))?);
         }
-        if let Some(end) = &self.end {
-            text.push('\n');
-            text.push_str(&serde_json::to_string(&LineOut::End(end))?);
-        }
         text.push('\n');
+        if let Some(end) = &self.end {
+            let sha256 = hex(Sha256::new_with_prefix(&text));
+            text.push_str(&serde_json::to_string(&LineOut::End(EndOut { end, sha256 }))?);
+            text.push('\n');
+        }
         Ok(text)
     }
 
@@ -86,7 +110,9 @@ impl RunRecord {
         let mut end = None;
         let mut truncated = false;
         let mut line = Vec::new();
+        let mut hash = Sha256::new();
         for number in 1.. {
+            hash.update(&line);
             line.clear();
             let read = (&mut input)
                 .take(MAX_LINE)
@@ -95,10 +121,11 @@ impl RunRecord {
             if read == 0 {
                 break;
             }
+            let damaged =
+                |why: String| RecordError::Damaged { path: path.to_owned(), line: number, why };
             let whole = line.last() == Some(&b'\n');
             if !whole && read as u64 == MAX_LINE {
-                let why = format!("line longer than {MAX_LINE} bytes");
-                return Err(RecordError::Damaged { path: path.to_owned(), line: number, why });
+                return Err(damaged(format!("line longer than {MAX_LINE} bytes")));
             }
             if number == 1 {
                 header = Some(Self::parse_header(&line, path)?);
@@ -109,16 +136,17 @@ impl RunRecord {
                     case.drop_simulated_speed();
                     cases.push(*case);
                 }
-                Ok(LineIn::End(e)) => end = Some(e),
-                Ok(LineIn::Header(_)) => {
-                    let why = "a second header".to_owned();
-                    return Err(RecordError::Damaged { path: path.to_owned(), line: number, why });
+                Ok(LineIn::End(e)) => {
+                    if e.sha256.is_some_and(|told| told != hex(hash.clone())) {
+                        return Err(damaged(
+                            "the lines before it are not those that were measured".into(),
+                        ));
+                    }
+                    end = Some(e.end);
                 }
+                Ok(LineIn::Header(_)) => return Err(damaged("a second header".into())),
                 Err(_) if !whole => truncated = true,
-                Err(e) => {
-                    let why = e.to_string();
-                    return Err(RecordError::Damaged { path: path.to_owned(), line: number, why });
-                }
+                Err(e) => return Err(damaged(e.to_string())),
             }
         }
         let header = header.ok_or_else(|| RecordError::NotARecord {
@@ -153,6 +181,8 @@ impl RunRecord {
 pub struct RecordWriter {
     file: File,
     path: PathBuf,
+    /// Of all lines so far.
+    hash: Sha256,
 }
 
 impl RecordWriter {
@@ -162,11 +192,20 @@ impl RecordWriter {
         let path = dir.join(FILE_NAME);
         let write = |source| RecordError::Write { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(&write)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(&write)?;
-        let mut writer = Self { file, path };
-        if let Err(e) = writer.append(&LineOut::Header(header)) {
+        if path.exists() {
+            return Err(write(io::ErrorKind::AlreadyExists.into()));
+        }
+        // Under its own name only once it holds its header: a kill leaves a readable record or none.
+        let part = path.with_extension("part");
+        let file = OpenOptions::new().write(true).create_new(true).open(&part).map_err(&write)?;
+        lock(&file, &path)?;
+        let mut writer = Self { file, path: path.clone(), hash: Sha256::new() };
+        let begun = writer
+            .append(&LineOut::Header(header))
+            .and_then(|()| std::fs::rename(&part, &path).map_err(&write));
+        if let Err(e) = begun {
             // Best effort: the error that matters is the first. `remove_dir` spares a directory with other files.
-            let _ = std::fs::remove_file(&writer.path).and_then(|()| std::fs::remove_dir(dir));
+            let _ = std::fs::remove_file(&part).and_then(|()| std::fs::remove_dir(dir));
             return Err(e);
         }
         Ok(writer)
@@ -177,10 +216,14 @@ impl RecordWriter {
         let path = dir.join(FILE_NAME);
         let write = |source| RecordError::Write { path: path.clone(), source };
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(&write)?;
+        lock(&file, &path)?;
         let keep = end_of_last_line(&mut file).map_err(&write)?;
         file.set_len(keep).map_err(&write)?;
-        file.seek(SeekFrom::End(0)).map_err(&write)?;
-        Ok(Self { file, path })
+        file.rewind().map_err(&write)?;
+        let mut hash = Sha256::new();
+        // Leaves the position at the end.
+        io::copy(&mut file, &mut hash).map_err(&write)?;
+        Ok(Self { file, path, hash })
     }
 
     pub fn case(&mut self, case: &CaseRecord) -> Result<(), RecordError> {
@@ -188,7 +231,8 @@ impl RecordWriter {
     }
 
     pub fn end(&mut self, end: &RunEnd) -> Result<(), RecordError> {
-        self.append(&LineOut::End(end))
+        let sha256 = hex(self.hash.clone());
+        self.append(&LineOut::End(EndOut { end, sha256 }))
     }
 
     fn append(&mut self, line: &LineOut) -> Result<(), RecordError> {
@@ -196,8 +240,17 @@ impl RecordWriter {
         let mut bytes = serde_json::to_vec(line).map_err(|e| write(e.into()))?;
         bytes.push(b'\n');
         self.file.write_all(&bytes).map_err(&write)?;
+        self.hash.update(&bytes);
         self.file.sync_data().map_err(write)
     }
+}
+
+/// One writer a record. Elsewhere than on Unix a lock would keep readers out too.
+fn lock(file: &File, path: &Path) -> Result<(), RecordError> {
+    if cfg!(unix) && matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(RecordError::InUse(path.to_owned()));
+    }
+    Ok(())
 }
 
 /// Offset just behind the last newline.

@@ -21,13 +21,16 @@ pub(crate) fn duration_ns(ns: f64) -> String {
     format!("{} {name}", significant(ns / scale))
 }
 
-/// Three significant digits without an exponent; whole numbers from 100 on.
+/// Three significant digits; whole numbers from 100 on, an exponent only below 0.00001.
 pub(crate) fn significant(x: f64) -> String {
     if !x.is_finite() {
         return "–".into();
     }
     if x == 0.0 {
         return "0".into();
+    }
+    if x.abs() < 1e-5 {
+        return format!("{x:.2e}");
     }
     // Rounded first, so that 9.996 is `10.0` and not `10.00`.
     let digits = |v: f64| v.abs().log10().floor() as i32;
@@ -151,6 +154,7 @@ mod tests {
             (99.96, "100"),
             (138.4, "138"),
             (0.003_421, "0.00342"),
+            (4.061e-7, "4.06e-7"),
             (-2.5, "-2.50"),
             (f64::NAN, "–"),
         ] {

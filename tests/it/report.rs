@@ -315,6 +315,22 @@ fn json_follows_the_published_schema() {
 }
 
 #[test]
+fn every_line_of_a_record_follows_the_published_schema() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let read = |file: &str| std::fs::read_to_string(format!("{root}/{file}")).unwrap();
+    let schema = serde_json::from_str(&read("docs/schemas/record.schema.json")).unwrap();
+    let made = records::full(1).to_ndjson().unwrap();
+    for text in [read("reports/example/record.ndjson"), read("fuzz/corpus/record/two.ndjson"), made] {
+        for (i, line) in text.lines().enumerate() {
+            let value = serde_json::from_str(line).unwrap();
+            schema::check(&schema, &schema, &value, &format!("line {}", i + 1));
+        }
+    }
+    let refused = serde_json::json!({"case": {"case": {}, "order": 0}});
+    assert!(std::panic::catch_unwind(|| schema::check(&schema, &schema, &refused, "$")).is_err());
+}
+
+#[test]
 #[should_panic(expected = "$.runs[0].seed")]
 fn the_schema_check_notices_a_wrong_type() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schemas/report.schema.json");

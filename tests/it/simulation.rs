@@ -234,9 +234,9 @@ fn limit(percent: f64) -> Policy {
     Policy::parse(&text).expect("a policy")
 }
 
-fn print(name: &str, rates: [f64; 4]) {
+fn print(name: &str, gates: usize, rates: [f64; 4]) {
     let cells: Vec<String> = rates.iter().map(|r| format!("{:.1} %", r * 100.0)).collect();
-    println!("| {name} | {} |", cells.join(" | "));
+    println!("| {name} | {gates} | {} |", cells.join(" | "));
 }
 
 #[test]
@@ -254,45 +254,62 @@ fn a_small_study_keeps_the_promises() {
 #[test]
 #[ignore = "minutes; prints the table of docs/statistics.md"]
 fn the_full_study_prints_its_table_and_keeps_the_promises() {
-    let gates = std::env::var("GATES").ok().and_then(|g| g.parse().ok()).unwrap_or(2000);
-    println!("| {gates} gates a row | edge-advisor | {} |", RIVALS.map(|r| r.0).join(" | "));
-    println!("|---|--:|--:|--:|--:|");
+    let gates: usize = std::env::var("GATES").ok().and_then(|g| g.parse().ok()).unwrap_or(1500);
+    println!("| | gates | edge-advisor | {} |", RIVALS.map(|r| r.0).join(" | "));
+    println!("|---|--:|--:|--:|--:|--:|");
     let policy = Policy::default();
-    let mut worst: f64 = 0.0;
+    // Rates that are above 1 % by more than chance.
+    let mut broken = Vec::new();
+    let mut promise = |name: &str, rate: f64, gates: usize| {
+        let error = (0.01f64 * 0.99 / gates as f64).sqrt();
+        if rate > 0.01 + 2.0 * error {
+            broken.push(format!("{name}: {:.2} %", rate * 100.0));
+        }
+    };
     let drifts = [
         ("no drift", Drift::None),
         ("10 % linear drift", Drift::Linear(0.10)),
         ("random walk 1 % a run", Drift::Walk(0.01)),
     ];
-    for (drift_name, drift) in drifts {
+    for (n, (drift_name, drift)) in drifts.into_iter().enumerate() {
+        // Fewer runs cost less: more gates then pin the rate down better.
         for runs in [6, 10, 30] {
-            let world = World { runs, drift, ..A_A };
-            let rates = rates(world, gates, &policy, 10 + runs as u64);
-            print(&format!("A/A, CV 1-15 %, {runs} runs, {drift_name}"), rates);
-            worst = worst.max(rates[0]);
+            let (world, gates) = (World { runs, drift, ..A_A }, gates * 30 / runs);
+            let rates = rates(world, gates, &policy, (100 * n + runs) as u64);
+            let name = format!("A/A, CV 1-15 %, {runs} runs, {drift_name}");
+            print(&name, gates, rates);
+            promise(&name, rates[0], gates);
         }
     }
     let fixed = World { noise: Noise::Fixed(0.04), ..A_A };
-    let rates_fixed = rates(fixed, gates, &policy, 50);
-    print("A/A, CV 4 %, 10 runs", rates_fixed);
     let separate = World { interleaved: false, ..fixed };
-    let rates_separate = rates(separate, gates, &policy, 51);
-    print("A/A, CV 4 %, 10 runs, stored baseline (1 % session shift)", rates_separate);
-    let live = live_rate(World { runs: 30, ..A_A }, gates / 2, &policy, 52);
-    println!("| A/A, CV 1-15 %, live gate, looks at 6, 10, 16, 30 | {:.1} % | | | |", live * 100.0);
-    worst = worst.max(rates_fixed[0]).max(rates_separate[0]).max(live);
-    for (runs, drop, policy) in [(10, 0.10, limit(5.0)), (30, 0.05, limit(2.0))] {
-        for (metrics, worse) in [(1, 1), (10, 1), (50, 1), (50, 5)] {
-            let world = World { runs, drop, metrics, worse, ..fixed };
-            let name = format!(
-                "{:.0} % drop of {worse} metric(s) in a gate of {metrics}, CV 4 %, {runs} runs",
-                drop * 100.0
-            );
-            print(&name, rates(world, gates / 2, &policy, 60 + metrics as u64));
-        }
-        let mixed = World { runs, drop, worse: 1, ..A_A };
-        let name = format!("the same, 1 of 50, other metrics CV 1-15 %, {runs} runs");
-        print(&name, rates(mixed, gates / 2, &policy, 70));
+    for (name, world) in [
+        ("A/A, CV 4 %, 10 runs", fixed),
+        ("A/A, CV 4 %, 10 runs, stored baseline (1 % session shift)", separate),
+    ] {
+        let rates = rates(world, 2 * gates, &policy, 50);
+        print(name, 2 * gates, rates);
+        promise(name, rates[0], 2 * gates);
     }
-    assert!(worst <= 0.012, "A/A alarms in {:.2} % of gates", worst * 100.0);
+    let live = live_rate(World { runs: 30, ..A_A }, gates, &policy, 52);
+    let name = "A/A, CV 1-15 %, live gate, looks at 6, 10, 16, 30";
+    println!("| {name} | {gates} | {:.1} % | | | |", live * 100.0);
+    promise(name, live, gates);
+    let gates = gates / 2;
+    for (runs, more, drop, policy) in [(10, 14, 0.10, limit(5.0)), (30, 44, 0.05, limit(2.0))] {
+        let caught = |world: World, others: &str| {
+            let (worse, metrics, runs) = (world.worse, world.metrics, world.runs);
+            let size = drop * 100.0;
+            let name =
+                format!("{size:.0} % drop, {worse} of {metrics} metrics, {others}, {runs} runs");
+            print(&name, gates, rates(world, gates, &policy, 60 + metrics as u64));
+        };
+        for (metrics, worse) in [(1, 1), (10, 1), (50, 1), (50, 5)] {
+            caught(World { runs, drop, metrics, worse, ..fixed }, "CV 4 %");
+        }
+        for runs in [runs, more] {
+            caught(World { runs, drop, worse: 1, ..A_A }, "the others CV 1-15 %");
+        }
+    }
+    assert!(broken.is_empty(), "A/A gates alarm too often: {broken:?}");
 }

@@ -47,11 +47,10 @@ fn page(view: &View, figures: &[Figure], left_out: usize) -> Markup {
                     (plots(figures, left_out))
                     (tables::side_by_side(view))
                     (tables::quantizations(view))
-                    (tables::cases(view))
-                    (tables::quality(view))
+                    (sections::matrices(view))
+                    section class="sheet" { (tables::cases(view)) (tables::quality(view)) }
                     (sections::not_measured(view))
                     (sections::findings(view))
-                    (sections::matrices(view))
                     (sections::troubleshooting(view))
                     (sections::method(view))
                     (downloads::section(view))
@@ -72,11 +71,11 @@ fn top(view: &View) -> Markup {
         ("headline", "Headline"),
         ("plots", "Plots"),
         ("quantizations", "Quantizations"),
+        ("matrices", "Fit"),
         ("cases", "All cases"),
         ("quality", "Quality"),
         ("not-measured", "Not measured"),
         ("findings", "Findings"),
-        ("matrices", "Fit"),
         ("troubleshooting", "Troubleshooting"),
         ("method", "Method"),
     ];

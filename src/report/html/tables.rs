@@ -81,7 +81,7 @@ fn quant_row(q: &QuantRow) -> Markup {
                 (cells::less(q.smaller_percent))
                 @if let Some(c) = q.claim_percent { span class="line why" { "claim -" (significant(c)) " %" } }
             }
-            td {
+            td class="words" {
                 @for t in v.types.iter().take(4) {
                     span class="line" { (t.dtype) ": " (t.tensors) ", " (bytes(t.bytes as f64)) }
                 }
@@ -89,7 +89,7 @@ fn quant_row(q: &QuantRow) -> Markup {
                 @for f in v.fallbacks.iter().take(3) { span class="line why" { "fell back: " (f) } }
             }
             td { (q.frameworks.join(", ")) }
-            td {
+            td class="words" {
                 (q.use_case)
                 @if v.source_quantized { span class="line why" { "made from a " (v.source_type) " source" } }
             }
@@ -149,7 +149,7 @@ fn case_row(view: &View, c: &CaseView, metrics: &[Metric]) -> Markup {
             td class="id" { (short_id(view, c)) }
             td { (outcome(&c.outcome)) @if !runs.is_empty() { span class="line why" { (runs) } } }
             @for m in metrics { (metric_cell(metric(c, *m), *m)) }
-            td { (what_ran(c)) }
+            td class="words" { (what_ran(c)) }
         }
     }
 }
@@ -165,7 +165,13 @@ pub(super) fn outcome(word: &str) -> Markup {
 
 fn metric_cell(m: Option<&MetricView>, of: Metric) -> Markup {
     let format = |x: f64| text::value(of.unit(), x);
-    let range = |e: &Estimate| Some(format!("{} to {}", format(e.low?), format(e.high?)));
+    let range = |e: &Estimate| {
+        let (low, high) = (format(e.low?), format(e.high?));
+        // A unit that both ends share is said once.
+        let bare =
+            |low: &str| Some(low.strip_suffix(high.rsplit_once(' ')?.1)?.trim_end().to_owned());
+        Some(format!("{} to {high}", bare(&low).unwrap_or(low)))
+    };
     html! {
         @match m {
             Some(m) => {

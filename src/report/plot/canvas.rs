@@ -106,11 +106,35 @@ impl Canvas<'_> {
             let points = points.iter().map(|(dx, dy)| pixel(&(x + dx * size, y + dy * size)));
             done(self.area.draw(&Polygon::new(points.collect::<Vec<_>>(), style)));
         };
-        match framework % 4 {
+        const ARM: f64 = 0.42;
+        match framework {
             0 => done(self.area.draw(&Circle::new(pixel(&at), size.round() as i32, style))),
             1 => polygon(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
             2 => polygon(&[(0.0, -1.15), (1.1, 0.85), (-1.1, 0.85)]),
-            _ => polygon(&[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)]),
+            3 => polygon(&[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)]),
+            4 => polygon(&[(0.0, 1.15), (1.1, -0.85), (-1.1, -0.85)]),
+            5 => polygon(&[
+                (-ARM, -1.1),
+                (ARM, -1.1),
+                (ARM, -ARM),
+                (1.1, -ARM),
+                (1.1, ARM),
+                (ARM, ARM),
+                (ARM, 1.1),
+                (-ARM, 1.1),
+                (-ARM, ARM),
+                (-1.1, ARM),
+                (-1.1, -ARM),
+                (-ARM, -ARM),
+            ]),
+            _ => polygon(&[
+                (-0.5, -1.0),
+                (0.5, -1.0),
+                (1.1, 0.0),
+                (0.5, 1.0),
+                (-0.5, 1.0),
+                (-1.1, 0.0),
+            ]),
         }
     }
 
@@ -216,7 +240,7 @@ fn nice_step(x: f64) -> f64 {
 /// `0.5`, `20`, `1500`: no trailing zeros.
 pub(crate) fn tick_text(x: f64) -> String {
     let text = crate::report::text::significant(x);
-    if !text.contains('.') {
+    if !text.contains('.') || text.contains('e') {
         return text;
     }
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -39,9 +39,10 @@ pub(crate) struct Wanted<'a> {
     pub text: &'a str,
 }
 
-/// The left end and middle line of each label, `None` where there was no free place.
-pub(crate) fn place(wanted: &[Wanted], bounds: Rect) -> Vec<Option<(f64, f64)>> {
-    let mut taken: Vec<Rect> = wanted.iter().map(|w| Rect::around(w.at, w.radius + 1.0)).collect();
+/// The left end and middle line of each label, clear of `taken`; `None` where there was no free place.
+pub(crate) fn place(wanted: &[Wanted], taken: &[Rect], bounds: Rect) -> Vec<Option<(f64, f64)>> {
+    let mut taken = taken.to_vec();
+    taken.extend(wanted.iter().map(|w| Rect::around(w.at, w.radius + 1.0)));
     let mut places = Vec::with_capacity(wanted.len());
     for w in wanted {
         let half = f64::from(FONT) * 0.62;
@@ -88,7 +89,7 @@ mod tests {
             .collect();
         let wanted: Vec<Wanted> =
             points.iter().map(|&at| Wanted { at, radius: 6.0, text: "Q4_K_M" }).collect();
-        let places = place(&wanted, bounds);
+        let places = place(&wanted, &[], bounds);
         let half = f64::from(FONT) * 0.6;
         let rects: Vec<Rect> = places
             .iter()

@@ -118,7 +118,7 @@ pub(crate) fn pareto(panel: &Panel, width: i32) -> Option<String> {
             .zip(&texts)
             .map(|(c, text)| Wanted { at: axes.at(x_of(c), y_of(c)), radius: radius(c), text })
             .collect();
-        draw_labels(c, &wanted, axes_bounds(&axes));
+        draw_labels(c, &wanted, &[], axes_bounds(&axes));
     }))
 }
 
@@ -139,8 +139,8 @@ fn axes_bounds(axes: &Axes) -> Rect {
     }
 }
 
-fn draw_labels(c: &Canvas, wanted: &[Wanted], bounds: Rect) {
-    let places = place(&wanted[..wanted.len().min(MAX_LABELS)], bounds);
+fn draw_labels(c: &Canvas, wanted: &[Wanted], taken: &[Rect], bounds: Rect) {
+    let places = place(&wanted[..wanted.len().min(MAX_LABELS)], taken, bounds);
     for (w, at) in wanted.iter().zip(places) {
         if let Some(at) = at {
             c.text(at, w.text, Ink::Text, Anchor::Left);
@@ -202,7 +202,7 @@ pub(crate) fn roofline(panel: &Panel, roof: &Roof, width: i32) -> Option<String>
             y: Scale::log(y_low, y_top, bottom, legend + 34.0),
         };
         axes.draw("operations a byte of weights", "10^9 operations a second");
-        draw_roof(c, &axes, roof);
+        let taken = draw_roof(c, &axes, roof);
         for (case, phase, intensity, gflops) in &points {
             let size = if *phase == "decode" { 5.0 } else { 3.5 };
             c.mark(axes.at(*intensity, *gflops), size, panel.ink(case));
@@ -213,11 +213,12 @@ pub(crate) fn roofline(panel: &Panel, roof: &Roof, width: i32) -> Option<String>
             .zip(&texts)
             .map(|((_, _, x, y), text)| Wanted { at: axes.at(*x, *y), radius: 5.0, text })
             .collect();
-        draw_labels(c, &wanted, axes_bounds(&axes));
+        draw_labels(c, &wanted, &taken, axes_bounds(&axes));
     }))
 }
 
-fn draw_roof(c: &Canvas, axes: &Axes, roof: &Roof) {
+/// Draws the limits with their names; the places the names take.
+fn draw_roof(c: &Canvas, axes: &Axes, roof: &Roof) -> Vec<Rect> {
     let (left, right) = (axes.x.low(), axes.x.high());
     let top = axes.y.high();
     let slope_end = roof.peaks.last().map_or(top, |p| p.1).min(top);
@@ -226,15 +227,31 @@ fn draw_roof(c: &Canvas, axes: &Axes, roof: &Roof) {
     let start = left.max(axes.y.low() / roof.bandwidth_gbs).min(end);
     let on_slope = |x: f64| axes.at(x, (x * roof.bandwidth_gbs).clamp(axes.y.low(), top));
     c.path(&[on_slope(start), on_slope(end)], Ink::Text, 2);
+    let mut names: Vec<((f64, f64), String)> = Vec::new();
     for (name, peak) in roof.peaks.iter().filter(|p| p.1 <= top) {
         let from = (peak / roof.bandwidth_gbs).clamp(left, right);
         c.line(axes.at(from, *peak), axes.at(right, *peak), Ink::Text, 1);
         let at = axes.at(right, *peak);
-        c.text((at.0, at.1 - 9.0), &format!("{name} peak"), Ink::Muted, Anchor::Right);
+        names.push(((at.0, at.1 - 9.0), format!("{name} peak")));
     }
     let text = format!("{} GB/s", significant(roof.bandwidth_gbs));
-    let at = on_slope((start * end).sqrt());
-    c.text((at.0 - 8.0, at.1 - 12.0), &text, Ink::Muted, Anchor::Right);
+    // Left of the slope's middle, further up where the axis is too near.
+    let needed = axes.x.at(left) + text_width(&text) + 10.0;
+    let along = |part: f64| on_slope(start * (end / start).powf(part));
+    let at = [0.5, 0.6, 0.7, 0.8, 0.9].map(along).into_iter().find(|at| at.0 >= needed);
+    if let Some(at) = at {
+        names.push(((at.0 - 8.0, at.1 - 12.0), text));
+    }
+    for (at, name) in &names {
+        c.text(*at, name, Ink::Muted, Anchor::Right);
+    }
+    let rect = |((x, y), name): &((f64, f64), String)| Rect {
+        left: x - text_width(name),
+        top: y - 8.0,
+        right: *x,
+        bottom: y + 8.0,
+    };
+    names.iter().map(rect).collect()
 }
 
 /// Speed over time of the longest cases, at most one line a framework mark.
