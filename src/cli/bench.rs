@@ -261,10 +261,16 @@ fn corpus_file(args: &Args) -> Result<PathBuf, CliError> {
     let path = dirs::cache().join(concat!("corpus-", env!("CARGO_PKG_VERSION"), ".txt"));
     if std::fs::read(&path).ok().as_deref() != Some(quality::default_corpus().as_bytes()) {
         let dir = dirs::cache();
-        std::fs::create_dir_all(&dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-        std::io::Write::write_all(&mut file, quality::default_corpus().as_bytes())?;
-        file.persist(&path).map_err(|e| e.error)?;
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&dir)?;
+            let mut file = tempfile::NamedTempFile::new_in(&dir)?;
+            std::io::Write::write_all(&mut file, quality::default_corpus().as_bytes())?;
+            file.persist(&path).map(drop).map_err(|e| e.error)
+        };
+        write().map_err(|e| {
+            CliError::setup(format!("cannot write to the cache `{}`: {e}", dir.display()))
+                .hint("free space there, or name another directory with EDGE_ADVISOR_CACHE_DIR")
+        })?;
     }
     Ok(path)
 }

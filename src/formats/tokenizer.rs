@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -68,7 +68,10 @@ impl Tokenizer {
             .iter()
             .filter_map(|m| text(m).split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())))
             .collect();
-        let bpe = BPE::new(vocabulary.into_iter().collect(), merges);
+        // A merge of tokens that the vocabulary lacks is an error here; `BPE::new` would panic.
+        let bpe =
+            BPE::builder().vocab_and_merges(vocabulary.into_iter().collect::<Vocab>(), merges);
+        let bpe = bpe.build().map_err(|e| FormatError::damaged(path, e.to_string()))?;
         let mut inner = Inner::new(bpe);
         inner.with_pre_tokenizer(Some(pre_tokenizer(patterns).map_err(unsupported)?));
         let wants_bos = gguf.get("tokenizer.ggml.add_bos_token").and_then(|v| v.as_bool());

@@ -320,7 +320,8 @@ fn every_line_of_a_record_follows_the_published_schema() {
     let read = |file: &str| std::fs::read_to_string(format!("{root}/{file}")).unwrap();
     let schema = serde_json::from_str(&read("docs/schemas/record.schema.json")).unwrap();
     let made = records::full(1).to_ndjson().unwrap();
-    for text in [read("reports/example/record.ndjson"), read("fuzz/corpus/record/two.ndjson"), made] {
+    for text in [read("reports/example/record.ndjson"), read("fuzz/corpus/record/two.ndjson"), made]
+    {
         for (i, line) in text.lines().enumerate() {
             let value = serde_json::from_str(line).unwrap();
             schema::check(&schema, &schema, &value, &format!("line {}", i + 1));
