@@ -17,7 +17,9 @@ use edge_advisor::suite::Suite;
 use edge_advisor::worker::{Event, Request};
 
 /// Name (also of its corpus) and function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub type Target = (&'static str, fn(&[u8]));
+
+pub const TARGETS: &[Target] = &[
     ("gguf", gguf),
     ("safetensors", safetensors),
     ("onnx", onnx),
