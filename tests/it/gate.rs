@@ -226,11 +226,14 @@ fn damaged_missing_and_newer_records_are_one_error_with_a_hint() {
         std::fs::write(dir.join(name).join("record.ndjson"), text).expect("a file");
     };
     damage("tampered", &good.replacen("\"case\"", "\"cose\"", 1));
+    // A number made better by hand.
+    damage("improved", &good.replacen("300000000.0", "200000000.0", 1));
     damage("newer", &good.replacen("\"schema_version\":1", "\"schema_version\":99", 1));
     damage("empty", "");
     std::fs::create_dir_all(dir.join("nothing")).expect("a directory");
     for (head, word) in [
         ("tampered", "damaged at line 2"),
+        ("improved", "not those that were measured"),
         ("newer", "schema 99"),
         ("empty", "empty"),
         ("nothing", "holds no record"),
@@ -242,6 +245,25 @@ fn damaged_missing_and_newer_records_are_one_error_with_a_hint() {
         assert!(text.contains(word) && text.contains("hint: "), "{head}: {text}");
         assert!(output.stdout.is_empty() && !dir.join("j.xml").exists());
     }
+}
+
+#[test]
+fn a_side_of_two_devices_or_of_one_run_twice_is_refused() {
+    let (_keep, dir) = workspace();
+    let both = dir.join("both");
+    write(&both, &record("first"));
+    let mut other = record("second");
+    other.header.device.id = "fp-other".into();
+    write(&both, &other);
+    let output = run(&dir, &["gate", "main", "both"]);
+    assert_eq!(code(&output), 12, "{}", stderr(&output));
+    assert!(stderr(&output).contains("different devices"), "{}", stderr(&output));
+    write(&both, &record("second"));
+    std::fs::copy(both.join("first/record.ndjson"), both.join("second/record.ndjson"))
+        .expect("a copy");
+    let output = run(&dir, &["gate", "main", "both"]);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).contains("twice"), "{}", stderr(&output));
 }
 
 #[test]
