@@ -392,9 +392,11 @@ fn a_live_gate_runs_a_directory_against_a_git_revision_and_leaves_no_checkout_be
         String::from_utf8(output.stdout).unwrap()
     };
     let release = |speed: f64| {
-        let record = Run::new("RUN", 0)
+        let mut record = Run::new("RUN", 0)
             .measured(case(Precision::Q4_0), 0, &[(Metric::DecodeTokS, &[speed])])
             .done();
+        // The script edits it, so it has no end and thus no checksum.
+        record.end = None;
         std::fs::write(repository.join("record.ndjson"), record.to_ndjson().unwrap()).unwrap();
     };
     git(&["init", "--quiet"]);
