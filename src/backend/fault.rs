@@ -51,6 +51,7 @@ impl Backend for Fault {
             fault: fault.to_owned(),
             step: Duration::from_micros(step),
             child: None,
+            opened: std::time::Instant::now(),
         })))
     }
 }
@@ -100,6 +101,7 @@ struct Scripted {
     fault: String,
     step: Duration,
     child: Option<std::process::Child>,
+    opened: std::time::Instant,
 }
 
 impl Scripted {
@@ -113,8 +115,13 @@ impl Scripted {
 
     /// Takes about as long as asked: spinning, since sleeping is not measured alike everywhere.
     fn work(&self, steps: u32) {
-        let factor = if self.fault == "slow" { 5 } else { 1 };
-        let end = std::time::Instant::now() + self.step * steps * factor;
+        let factor = match self.fault.as_str() {
+            "slow" => 5.0,
+            // From full speed to half of it, with a time constant of three seconds.
+            "decay" => 2.0 - (-self.opened.elapsed().as_secs_f64() / 3.0).exp(),
+            _ => 1.0,
+        };
+        let end = std::time::Instant::now() + (self.step * steps).mul_f64(factor);
         while std::time::Instant::now() < end {
             std::hint::spin_loop();
         }

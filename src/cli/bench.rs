@@ -29,6 +29,7 @@ const EXAMPLES: &str = "Examples:
   edge-advisor bench --model model.gguf --backend candle,llama.cpp --precision Q8_0,Q4_0
   edge-advisor bench --synthetic llama-3.1-8b --backend llama.cpp --precision Q4_K_M --quick
   edge-advisor bench --suite llm --runs 5 --dry-run
+  edge-advisor bench --model model.gguf --backend llama.cpp --precision Q4_0 --sustain 10m
   edge-advisor bench --resume reports/20261122-101500-llm-1a2b3c";
 
 /// Measure variants of a model on the backends that are here.
@@ -95,6 +96,12 @@ pub(crate) struct Args {
     /// CPU time others may use while a case runs, in CPUs, before it is invalid [default: 0.25].
     #[arg(long, value_name = "CPUS")]
     max_foreign_cpus: Option<f64>,
+    /// Longest wait in seconds before a case for the device to cool down [default: 30, with --quick 5].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    cooldown: Option<f64>,
+    /// Go on decoding (or inferring) for that long after each case's samples, and show how speed and heat develop.
+    #[arg(long, value_name = "TIME", value_parser = super::size::duration)]
+    sustain: Option<f64>,
     /// Do not measure quality.
     #[arg(long)]
     no_quality: bool,
@@ -126,6 +133,12 @@ fn labels(args: &Args) -> BTreeMap<String, String> {
     let synthetic = ("weights".to_owned(), "synthetic".to_owned());
     let ours = (!args.synthetic.is_empty()).then_some(synthetic);
     args.labels.iter().cloned().chain(ours).collect()
+}
+
+/// Seconds up to a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    let fits = |s: &f64| (0.0..=86_400.0).contains(s);
+    text.parse().ok().filter(fits).ok_or_else(|| "expected seconds, 0 to 86400".to_owned())
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -294,7 +307,7 @@ fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult
     if output.format == Format::Json {
         output.json(&serde_json::json!({
             "run": path, "completed": s.completed, "failed": s.failed, "invalid": s.invalid,
-            "not_run": s.not_run, "interrupted": s.interrupted,
+            "not_run": s.not_run, "interrupted": s.interrupted, "noise": s.noise,
         }))?;
     } else {
         output.data(&path)?;
@@ -306,6 +319,18 @@ fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult
     if args.sweep_threads {
         let record = RunRecord::load(dir).map_err(CliError::from_error)?;
         sweep(&record).into_iter().for_each(|line| output.note(line));
+    }
+    if let [Some(before), Some(after)] = s.noise {
+        let high = if before.max(after) > probe::HIGH_NOISE {
+            ": high, do not trust small differences"
+        } else {
+            ""
+        };
+        output.note(format!(
+            "host noise {:.1} % before, {:.1} % after{high}",
+            before * 100.0,
+            after * 100.0
+        ));
     }
     super::history::keep(dir, output);
     if s.interrupted {
@@ -333,11 +358,11 @@ fn wanted_suite(args: &Args, output: &Output) -> Result<Suite, CliError> {
     if let Some(runs) = args.runs {
         suite.runs = runs;
     }
-    if let Some(cpus) = args.max_foreign_cpus {
-        let mut protocol = suite.protocol.protocol();
-        protocol.foreign_cpus_max = cpus;
-        suite.protocol = ProtocolChoice::Custom(protocol);
-    }
+    let mut protocol = suite.protocol.protocol();
+    protocol.foreign_cpus_max = args.max_foreign_cpus.unwrap_or(protocol.foreign_cpus_max);
+    protocol.cooldown_s = args.cooldown.unwrap_or(protocol.cooldown_s);
+    protocol.sustain_s = args.sustain.unwrap_or(protocol.sustain_s);
+    suite.protocol = ProtocolChoice::Custom(protocol);
     Ok(suite)
 }
 

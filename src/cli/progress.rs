@@ -36,6 +36,10 @@ impl Progress {
                 self.speeds = [None, None];
                 self.bar.set_message(id.clone());
             }
+            RunEvent::Cooling { celsius, target } => {
+                let case = &self.case;
+                self.bar.set_message(format!("cooling to {target:.0} °C, now {celsius:.0} {case}"));
+            }
             RunEvent::Phase(phase) => self.message(&phase.to_string()),
             RunEvent::Sample { metric: Metric::PrefillTokS, value, .. } => {
                 self.speeds[0] = Some(*value);

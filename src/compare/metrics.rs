@@ -1,11 +1,11 @@
 //! How a metric is compared: on which scale, by which centre, and what its samples are.
 
-use crate::model::{Direction, Metric, Unit};
+use crate::model::{Direction, Metric};
 use crate::stats;
 
 /// Quality is computed over pieces of one text, which are the independent unit; the rest is measured a process run.
 pub(crate) fn is_quality(metric: Metric) -> bool {
-    matches!(metric.unit(), Unit::Ratio | Unit::Nats | Unit::One)
+    metric.is_quality()
 }
 
 /// True where a change is a difference, not a ratio: the metric may be zero or negative, or saturates at 1.

@@ -92,6 +92,14 @@ pub struct Protocol {
     pub deadline_s: f64,
     /// CPU time of other processes, beyond the cores a case leaves free, above which it is invalid; in CPUs.
     pub foreign_cpus_max: f64,
+    /// Longest wait before a case for the temperature to fall back to where the run began, in seconds.
+    pub cooldown_s: f64,
+    /// Length of the idle baseline that energy figures are relative to, in seconds; 0 measures no energy.
+    pub idle_s: f64,
+    /// Longest extra load for an energy counter that is too coarse for the samples, in seconds.
+    pub energy_s: f64,
+    /// Time of the sustained measurement after the samples, in seconds; 0 for none.
+    pub sustain_s: f64,
 }
 
 impl Default for Protocol {
@@ -105,6 +113,10 @@ impl Default for Protocol {
             seconds_max: 60.0,
             deadline_s: 300.0,
             foreign_cpus_max: 0.25,
+            cooldown_s: 30.0,
+            idle_s: 1.0,
+            energy_s: 10.0,
+            sustain_s: 0.0,
         }
     }
 }
@@ -120,6 +132,9 @@ impl Protocol {
             seconds_min: 1.0,
             seconds_max: 10.0,
             deadline_s: 120.0,
+            cooldown_s: 5.0,
+            idle_s: 0.5,
+            energy_s: 2.0,
             ..Self::default()
         }
     }

@@ -85,7 +85,9 @@ metrics! {
     ComputeBufferBytes, "compute_buffer_bytes", "Compute buffers", Bytes, Lower, true;
     DeviceMemoryBytes, "device_memory_bytes", "Device memory", Bytes, Lower, true;
     CpuTimeNs, "cpu_time_ns", "CPU time", Nanoseconds, Lower, true;
+    SustainedRatio, "sustained_ratio", "Sustained", Ratio, Higher, true;
     EnergyPerTokenJ, "energy_per_token_j", "Energy/token", Joules, Lower, false;
+    PrefillEnergyPerTokenJ, "prefill_energy_per_token_j", "Prefill energy/token", Joules, Lower, false;
     EnergyPerInferenceJ, "energy_per_inference_j", "Energy/inference", Joules, Lower, false;
     KlDivergence, "kl_divergence", "KLD", Nats, Lower, false;
     Top1Agreement, "top1_agreement", "Top-1", Ratio, Higher, false;

@@ -16,7 +16,7 @@ pub use device::{
     ComputeApi, CpuFacts, Device, DeviceClass, DeviceProblem, Isa, Limits, Processor, ProcessorKind,
 };
 pub use fact::{Fact, Source};
-pub use host_state::HostState;
+pub use host_state::{Cooldown, EnergyFacts, HeatPoint, HostState};
 pub use metric::{Direction, Metric, Unit};
 pub use outcome::{CaseOutcome, Finding, FindingKind, Phase};
 pub use precision::{Family, Precision, PrecisionClass};

@@ -11,6 +11,7 @@ pub enum Phase {
     Load,
     Warmup,
     Measure,
+    Sustain,
     Quality,
     Teardown,
 }
@@ -23,6 +24,7 @@ impl std::fmt::Display for Phase {
             Phase::Load => "load",
             Phase::Warmup => "warm-up",
             Phase::Measure => "measure",
+            Phase::Sustain => "sustain",
             Phase::Quality => "quality",
             Phase::Teardown => "teardown",
         };
@@ -113,6 +115,7 @@ pub enum FindingKind {
     NonFiniteOutput,
     GarbageOutput,
     Throttled,
+    StartedHot,
     OnBattery,
     ForeignLoad,
     WrongDevice,

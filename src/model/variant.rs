@@ -38,3 +38,12 @@ pub struct Variant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<String>,
 }
+
+impl Variant {
+    /// True where the source was itself quantized: quality is relative to that file, not to the original.
+    pub fn source_is_quantized(&self) -> bool {
+        let float = ["F16", "F32", "BF16", "F64"];
+        !self.source_type.is_empty()
+            && !float.iter().any(|f| self.source_type.eq_ignore_ascii_case(f))
+    }
+}

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::host::{Access, CommandError, Host, Loader, ReadError, Ulimit};
-use super::nvml::NvmlSnapshot;
+use super::nvml::{NvmlNow, NvmlSnapshot};
 use super::parse;
 use super::recorded::{HOST_FILE, HostFile, HostFileError, command_key};
 
@@ -250,6 +250,10 @@ impl Host for CapturingHost<'_> {
         let snapshot = self.inner.nvml();
         self.kept.borrow_mut().nvml = snapshot.clone();
         snapshot
+    }
+
+    fn nvml_now(&self, index: u32) -> Option<NvmlNow> {
+        self.inner.nvml_now(index)
     }
 
     fn is_root(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::nvml::NvmlSnapshot;
+use super::nvml::{NvmlNow, NvmlSnapshot};
 
 /// Why a file could not be read. A device that is present but not accessible is never called absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub trait Host {
     /// Loads a compute library by name, within a deadline.
     fn loader(&self, library: &str) -> Loader;
     fn nvml(&self) -> NvmlSnapshot;
+    /// One NVIDIA GPU right now, for repeated reading.
+    fn nvml_now(&self, index: u32) -> Option<NvmlNow>;
     fn is_root(&self) -> bool;
 }
 

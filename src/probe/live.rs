@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::host::{Access, CommandError, Host, Loader, ReadError, TOOLS, Ulimit};
-use super::nvml::{self, NvmlSnapshot};
+use super::nvml::{self, NvmlNow, NvmlSnapshot};
 use super::{loader, os};
 
 /// Larger files are not what the probe looks for.
@@ -131,6 +131,10 @@ impl Host for LiveHost {
 
     fn nvml(&self) -> NvmlSnapshot {
         within(DRIVER_DEADLINE, nvml::read).unwrap_or(NvmlSnapshot::TimedOut)
+    }
+
+    fn nvml_now(&self, index: u32) -> Option<NvmlNow> {
+        within(DRIVER_DEADLINE, move || nvml::now(index)).flatten()
     }
 
     fn is_root(&self) -> bool {

@@ -84,6 +84,39 @@ pub(crate) fn read() -> NvmlSnapshot {
     NvmlSnapshot::Ready { driver, cuda, gpus }
 }
 
+/// What changes from moment to moment on one GPU.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NvmlNow {
+    /// Energy since the driver was loaded, millijoules.
+    pub energy_mj: Option<u64>,
+    pub temperature_c: Option<u32>,
+    pub clock_mhz: Option<u32>,
+    pub throttle: Vec<String>,
+}
+
+/// The library stays open between calls: opening it takes longer than a decode step.
+pub(crate) fn now(index: u32) -> Option<NvmlNow> {
+    static OPEN: std::sync::OnceLock<Option<Nvml>> = std::sync::OnceLock::new();
+    let d = OPEN.get_or_init(|| open().ok()).as_ref()?.device_by_index(index).ok()?;
+    Some(NvmlNow {
+        energy_mj: d.total_energy_consumption().ok(),
+        temperature_c: d.temperature(TemperatureSensor::Gpu).ok(),
+        clock_mhz: d.clock_info(Clock::SM).ok(),
+        throttle: throttle(&d),
+    })
+}
+
+/// Which of NVIDIA's GPUs a backend's device name means: `cuda:1`, `CUDA0`, `gpu`. `None` without a driver.
+pub(crate) fn index(host: &dyn super::Host, device: &str) -> Option<u32> {
+    let device = device.to_lowercase();
+    let driver = host.os() == "windows" || host.exists("/proc/driver/nvidia/version");
+    if !driver || !(device.contains("cuda") || device.contains("gpu")) {
+        return None;
+    }
+    let digits = device.trim_start_matches(|c: char| !c.is_ascii_digit());
+    Some(digits.parse().unwrap_or(0))
+}
+
 /// Distributions without development packages have only the versioned name; WSL keeps it off the path.
 fn open() -> Result<Nvml, NvmlError> {
     let mut result = Nvml::init();
@@ -139,7 +172,12 @@ fn throttle(d: &Device) -> Vec<String> {
 fn foreign_percent(d: &Device) -> Option<u32> {
     let own = std::process::id();
     let samples = d.process_utilization_stats(None).ok()?;
-    Some(samples.iter().filter(|s| s.pid != own).map(|s| s.sm_util).sum::<u32>().min(100))
+    // The samples reach back some seconds: a worker that has ended is in them and loads nothing any more.
+    let ended = |pid: u32| {
+        cfg!(target_os = "linux") && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    };
+    let foreign = samples.iter().filter(|s| s.pid != own && !ended(s.pid));
+    Some(foreign.map(|s| s.sm_util).sum::<u32>().min(100))
 }
 
 fn foreign_processes(d: &Device) -> Option<u32> {

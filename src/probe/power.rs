@@ -49,6 +49,19 @@ impl Power {
     }
 }
 
+/// The hottest CPU sensor, and the reasons that slow the CPU down now: cheap enough to read once a second.
+pub(crate) fn cpu_heat(host: &dyn Host) -> (Option<f64>, Vec<String>) {
+    // The other systems tell through a program that takes longer to start than a measurement lasts.
+    if !matches!(host.os().as_str(), "linux" | "android") {
+        return (None, Vec::new());
+    }
+    let mut power = Power::default();
+    thermal_zones(host, &mut power);
+    hwmon(host, &mut power, &mut Vec::new());
+    let bits = host.text(PI_THROTTLED).and_then(|t| parse::hex(&t));
+    (power.hottest_cpu(), bits.map_or_else(Vec::new, |bits| pi_throttled(bits).0))
+}
+
 fn supplies(host: &dyn Host, power: &mut Power) {
     let class = "/sys/class/power_supply";
     let (mut mains, mut discharging) = (None, false);
@@ -196,13 +209,14 @@ fn throttle(host: &dyn Host, power: &mut Power) {
     if let Some(n) = events {
         power.throttle_events = Some(Fact::reported(n, "thermal_throttle/core_throttle_count"));
     }
-    let path = "/sys/devices/platform/soc/soc:firmware/get_throttled";
-    if let Some(bits) = host.text(path).and_then(|t| parse::hex(&t)) {
+    if let Some(bits) = host.text(PI_THROTTLED).and_then(|t| parse::hex(&t)) {
         let (now, since) = pi_throttled(bits);
         power.throttled_now = now;
-        power.throttle_events = Some(Fact::reported(since, path));
+        power.throttle_events = Some(Fact::reported(since, PI_THROTTLED));
     }
 }
+
+const PI_THROTTLED: &str = "/sys/devices/platform/soc/soc:firmware/get_throttled";
 
 /// Low bits: now; bits 16-19: at least once since boot (Raspberry Pi documentation, get_throttled).
 fn pi_throttled(bits: u64) -> (Vec<String>, u64) {

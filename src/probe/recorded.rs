@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::host::{Access, CommandError, Host, Loader, ReadError, Ulimit};
-use super::nvml::NvmlSnapshot;
+use super::nvml::{NvmlNow, NvmlSnapshot};
 use super::parse;
 
 /// Name of the file inside a captured directory.
@@ -302,6 +302,17 @@ impl Host for RecordedHost {
 
     fn nvml(&self) -> NvmlSnapshot {
         self.data.nvml.clone()
+    }
+
+    fn nvml_now(&self, index: u32) -> Option<NvmlNow> {
+        let NvmlSnapshot::Ready { gpus, .. } = &self.data.nvml else { return None };
+        let gpu = gpus.get(index as usize)?;
+        Some(NvmlNow {
+            energy_mj: gpu.energy_mj,
+            temperature_c: gpu.temperature_c,
+            clock_mhz: gpu.clock_mhz,
+            throttle: gpu.throttle.clone(),
+        })
     }
 
     fn is_root(&self) -> bool {

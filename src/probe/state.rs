@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::host::Host;
 use super::{cgroup, cpu, limits, memory, parse, power};
-use crate::model::HostState;
+use crate::model::{HeatPoint, HostState};
 
 /// A snapshot in a few milliseconds; `foreign_cpus` needs a [`LoadMonitor`].
 pub fn host_state(host: &dyn Host) -> HostState {
@@ -40,6 +40,36 @@ fn gpu_foreign(host: &dyn Host) -> Option<f64> {
     }
     let super::NvmlSnapshot::Ready { gpus, .. } = host.nvml() else { return None };
     gpus.iter().filter_map(|g| g.foreign_percent).max().map(f64::from)
+}
+
+/// Reads temperature and clock of the processor behind a backend's device name, again and again.
+#[derive(Debug, Clone)]
+pub struct Thermometer {
+    cpus: Vec<u32>,
+    gpu: Option<u32>,
+}
+
+impl Thermometer {
+    pub fn of(host: &dyn Host, device: &str) -> Self {
+        let cpus =
+            limits::allowed_cpus(host, &cgroup::read(host)).map_or_else(Vec::new, |f| f.value);
+        Self { cpus, gpu: super::nvml::index(host, device) }
+    }
+
+    /// A few file reads, or one call of the GPU's library; `None`s where the host does not tell.
+    pub fn read(&self, host: &dyn Host) -> HeatPoint {
+        if let Some(now) = self.gpu.and_then(|gpu| host.nvml_now(gpu)) {
+            return HeatPoint {
+                temperature_c: now.temperature_c.map(f64::from),
+                clock_mhz: now.clock_mhz.map(f64::from),
+                throttle: now.throttle,
+                ..HeatPoint::default()
+            };
+        }
+        let (temperature_c, throttle) = power::cpu_heat(host);
+        let clock_mhz = cpu::current_mhz(host, &self.cpus);
+        HeatPoint { temperature_c, clock_mhz, throttle, ..HeatPoint::default() }
+    }
 }
 
 /// Counts CPU time that others use while we measure, on the CPUs we may use.

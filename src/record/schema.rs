@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Case, CaseOutcome, Device, Finding, FindingKind, HostState, Metric, Protocol, Variant,
+    Case, CaseOutcome, Cooldown, Device, EnergyFacts, Finding, FindingKind, HeatPoint, HostState,
+    Metric, Protocol, Variant,
 };
 use crate::suite::Suite;
 
@@ -136,6 +137,16 @@ pub struct CaseRecord {
     pub host_before: HostState,
     #[serde(default)]
     pub host_after: HostState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Cooldown>,
+    /// The start and the end of the measured part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heat: Vec<HeatPoint>,
+    /// Raw points of the sustained measurement, where one was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sustained: Vec<HeatPoint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergyFacts>,
     /// Last lines the worker wrote to stderr, kept where the case did not complete.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr_tail: String,
@@ -156,6 +167,8 @@ impl CaseRecord {
     pub(crate) fn drop_simulated_speed(&mut self) {
         if self.is_simulated() {
             self.series.retain(|s| s.metric.is_quality());
+            self.sustained.clear();
+            self.energy = None;
         }
     }
 
@@ -172,7 +185,7 @@ pub struct RunEnd {
     /// True where the user stopped the run.
     #[serde(default)]
     pub interrupted: bool,
-    /// Coefficient of variation of a fixed workload before and after the run.
+    /// Host noise before and after the run, as a fraction (see `probe::host_noise`).
     #[serde(default)]
     pub noise_before: Option<f64>,
     #[serde(default)]

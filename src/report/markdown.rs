@@ -89,6 +89,7 @@ fn headline_row(row: &HeadlineRow) -> String {
         speed.push(format!("{name}{}", cells::speedup(row, judged)));
         speed.push(cells::verdict(judged, cells::claimed_speed));
     }
+    speed.extend(row.beside.iter().cloned());
     let lines = |parts: Vec<String>| {
         parts.iter().filter(|p| !p.is_empty()).map(|p| md(p)).collect::<Vec<_>>().join("<br>")
     };

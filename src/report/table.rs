@@ -43,13 +43,17 @@ pub fn render(view: &View) -> String {
 
 fn record(row: &HeadlineRow) -> [String; 5] {
     let framework = cells::framework(row).join("\n");
-    let quantization = cells::quantization(row);
+    let mut quantization = cells::quantization(row);
     if !row.problem.is_empty() {
         let why = text::shorten(&row.problem, 90);
         let speed = row.decode.claim.map(cells::claimed_speed);
         let claim = speed.map_or(String::new(), |s| format!("claim {s}"));
         return [framework, quantization, "not measured".into(), claim, why];
     }
+    // No speed without its quality; what it is relative to stands in a note below the table.
+    let quality = row.quality.split(" (").next().unwrap_or_default();
+    let quality = if quality == "not measured" { "quality not measured" } else { quality };
+    quality.split(", ").for_each(|part| push_line(&mut quantization, part));
     let mut memory = cells::memory(row);
     push_line(&mut memory, &cells::verdict(&row.memory_less, cells::claimed_memory));
     let mut speed = String::new();
@@ -64,6 +68,7 @@ fn record(row: &HeadlineRow) -> [String; 5] {
         push_line(&mut speed, &format!("prefill {}", cells::speedup(row, &row.prefill)));
         push_line(&mut speed, &cells::verdict(&row.prefill, cells::claimed_speed));
     }
+    row.beside.iter().for_each(|line| push_line(&mut speed, line));
     [framework, quantization, memory, speed, row.use_case.clone()]
 }
 

@@ -1,5 +1,6 @@
 //! Turns a suite into cases and drives them through workers; every case is on disk before the next begins.
 
+mod cooldown;
 mod graph;
 mod plan;
 mod prepare;

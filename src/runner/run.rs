@@ -5,17 +5,22 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::cooldown::Cooling;
 use super::graph::{self, GraphInputs, Graphs};
 use super::plan::{Plan, PlannedCase};
 use super::prepare::{self, Key, Prepared};
 use super::quality::{self, QualityPlan, Tasks};
 use super::validity;
 use crate::backend::OpenRequest;
-use crate::model::{CaseOutcome, Device, Finding, FindingKind, Metric, Phase, Variant, Workload};
+use crate::model::{
+    CaseOutcome, Cooldown, Device, Finding, FindingKind, HeatPoint, Metric, Phase, Variant,
+    Workload,
+};
 use crate::probe::{self, LiveHost, LoadMonitor};
 use crate::record::{
     CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts,
 };
+use crate::stats;
 use crate::worker::{Ended, Event, GraphTask, MeasureRequest, QualityTask, Request, Supervisor};
 
 #[derive(Debug, thiserror::Error)]
@@ -27,21 +32,40 @@ pub enum RunError {
 /// What a listener is told.
 #[derive(Debug)]
 pub enum RunEvent<'a> {
-    Preparing { key: String, fraction: f64, step: &'a str },
-    CaseStarted { index: usize, total: usize, id: String },
+    Preparing {
+        key: String,
+        fraction: f64,
+        step: &'a str,
+    },
+    CaseStarted {
+        index: usize,
+        total: usize,
+        id: String,
+    },
+    /// Waiting for the device to be as cool as at the start of the run.
+    Cooling {
+        celsius: f64,
+        target: f64,
+    },
     Phase(Phase),
-    Sample { metric: Metric, value: f64, warmup: bool },
+    Sample {
+        metric: Metric,
+        value: f64,
+        warmup: bool,
+    },
     CaseFinished(&'a CaseRecord),
 }
 
 /// How a run went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RunSummary {
     pub completed: usize,
     pub failed: usize,
     pub invalid: usize,
     pub not_run: usize,
     pub interrupted: bool,
+    /// Host noise before and after the cases, as fractions (see [`probe::host_noise`]).
+    pub noise: [Option<f64>; 2],
 }
 
 impl RunSummary {
@@ -126,6 +150,11 @@ impl Runner<'_> {
             return self.end(writer, summary, true);
         };
         let host = LiveHost::new();
+        if !open.is_empty() {
+            summary.noise[0] = probe::host_noise(&host);
+        }
+        let devices = open.iter().map(|(_, _, planned)| planned.case.device.as_str());
+        let cooling = Cooling::start(&host, devices);
         for (position, run, planned) in open {
             on_event(RunEvent::CaseStarted {
                 index: position,
@@ -134,6 +163,9 @@ impl Runner<'_> {
             });
             let before = Instant::now();
             let mut record = blank(planned, run, position as u32, (self.now)());
+            if planned.skip.is_none() {
+                record.cooldown = self.cool_down(&cooling, &host, planned, on_event);
+            }
             let stopped =
                 self.case(planned, &prepared, (&tasks, &graphs), &host, &mut record, on_event);
             if stopped {
@@ -144,7 +176,25 @@ impl Runner<'_> {
             writer.case(&record)?;
             on_event(RunEvent::CaseFinished(&record));
         }
+        if summary.noise[0].is_some() {
+            summary.noise[1] = probe::host_noise(&host);
+        }
         self.end(writer, summary, false)
+    }
+
+    fn cool_down(
+        &self,
+        cooling: &Cooling,
+        host: &LiveHost,
+        planned: &PlannedCase,
+        on_event: &mut dyn FnMut(RunEvent<'_>),
+    ) -> Option<Cooldown> {
+        let longest = self.plan.protocol.cooldown_s;
+        cooling.wait(host, &planned.case.device, longest, &mut |time, celsius, target| {
+            on_event(RunEvent::Cooling { celsius, target });
+            std::thread::sleep(time);
+            !self.supervisor.stop.load(Ordering::Relaxed)
+        })
     }
 
     fn end(
@@ -157,8 +207,8 @@ impl Runner<'_> {
         writer.end(&RunEnd {
             finished: (self.now)(),
             interrupted: summary.interrupted,
-            noise_before: None,
-            noise_after: None,
+            noise_before: summary.noise[0],
+            noise_after: summary.noise[1],
         })?;
         Ok(summary)
     }
@@ -262,6 +312,7 @@ impl Runner<'_> {
         let mut series: BTreeMap<Metric, Series> = BTreeMap::new();
         let mut facts = SessionFacts::default();
         let mut findings: Vec<Finding> = Vec::new();
+        let (mut heat, mut sustained, mut energy) = (Vec::new(), Vec::new(), None);
         let result = self.supervisor.run(&request, &mut |event| match event {
             Event::Phase { phase } => on_event(RunEvent::Phase(phase)),
             Event::Sample { metric, value, warmup } => {
@@ -279,6 +330,11 @@ impl Runner<'_> {
                 on_event(RunEvent::Sample { metric, value, warmup });
             }
             Event::Facts { facts: f } => facts = *f,
+            Event::Heat { point } => match point.speed {
+                Some(_) => sustained.push(point),
+                None => heat.push(point),
+            },
+            Event::Energy { facts } => energy = Some(*facts),
             Event::Finding { finding } => findings.push(finding),
             _ => {}
         });
@@ -286,6 +342,13 @@ impl Runner<'_> {
         record.series = series.into_values().collect();
         record.session = facts;
         record.findings = findings;
+        let speeds: Vec<f64> = sustained.iter().filter_map(|p: &HeatPoint| p.speed).collect();
+        if let Some(plateau) = stats::plateau(&speeds).filter(|p| p.start > 0.0) {
+            let samples = vec![plateau.level / plateau.start];
+            let metric = Metric::SustainedRatio;
+            record.series.push(Series { metric, warmup: Vec::new(), samples });
+        }
+        (record.heat, record.sustained, record.energy) = (heat, sustained, energy);
         match result.ended {
             Ended::Stopped => return true,
             Ended::Done => record.outcome = CaseOutcome::Completed,
@@ -339,6 +402,10 @@ fn blank(planned: &PlannedCase, run: u32, order: u32, started: String) -> CaseRe
         wall_s: 0.0,
         host_before: Default::default(),
         host_after: Default::default(),
+        cooldown: None,
+        heat: Vec::new(),
+        sustained: Vec::new(),
+        energy: None,
         stderr_tail: String::new(),
     }
 }

@@ -19,4 +19,4 @@ pub use ratio::{
 pub use resample::{median_interval, median_standard_error};
 pub use student::{student_quantile, student_upper_tail};
 pub use summary::{Summary, geometric_mean, mean, standard_deviation, summarize};
-pub use trend::{change_points, warmed_up};
+pub use trend::{Plateau, change_points, plateau, warmed_up};

@@ -92,6 +92,44 @@ pub fn change_points(values: &[f64]) -> Vec<usize> {
     points
 }
 
+/// Where a long series of speeds ends up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plateau {
+    /// Median of the first tenth.
+    pub start: f64,
+    /// Median of the last third.
+    pub level: f64,
+    /// Index from which the series stays within 5 % of the level.
+    pub from: usize,
+    /// False where the last third still drifts: the level is then an upper or lower bound.
+    pub settled: bool,
+}
+
+/// Fewest values that have a start, a middle and an end.
+const PLATEAU_MIN: usize = 9;
+const PLATEAU_NEAR: f64 = 0.05;
+
+/// The level that speeds over time settle at. Medians, so that a hiccup at either end moves nothing; when it was reached
+/// comes from [`change_points`]. `None` for fewer than nine values or one that is not finite.
+pub fn plateau(speeds: &[f64]) -> Option<Plateau> {
+    let n = speeds.len();
+    if n < PLATEAU_MIN || speeds.iter().any(|s| !s.is_finite()) {
+        return None;
+    }
+    let start = median(&speeds[..(n / 10).max(3)])?;
+    let last = &speeds[n - n / 3..];
+    let level = median(last)?;
+    let mut bounds = change_points(speeds);
+    bounds.insert(0, 0);
+    let near = |&(a, b): &(usize, usize)| {
+        median(&speeds[a..b]).is_some_and(|m| (m - level).abs() <= PLATEAU_NEAR * level.abs())
+    };
+    let ends = bounds.iter().skip(1).copied().chain([n]);
+    let segments: Vec<(usize, usize)> = bounds.iter().copied().zip(ends).collect();
+    let from = segments.iter().rev().take_while(|s| near(s)).last().map_or(n - n / 3, |s| s.0);
+    Some(Plateau { start, level, from, settled: warmed_up(last) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +142,30 @@ mod tests {
         assert!(warmed_up(&[100.0, 100.5, 99.8, 100.1]));
         assert!(warmed_up(&[100.0, 108.0, 93.0, 104.0]));
         assert!(warmed_up(&[0.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn a_plateau_is_named_with_its_start_and_when_it_was_reached() {
+        let noise = |i: i32| f64::from(i * 7919 % 13 - 6) / 12.0;
+        let throttled: Vec<f64> =
+            (0..120).map(|i| if i < 50 { 100.0 } else { 60.0 } + noise(i)).collect();
+        let found = plateau(&throttled).unwrap();
+        assert!((found.start - 100.0).abs() < 1.0 && (found.level - 60.0).abs() < 1.0, "{found:?}");
+        assert!((48..=52).contains(&found.from) && found.settled, "{found:?}");
+        // A dip in the last values is not the plateau.
+        let mut dipped = throttled.clone();
+        dipped[116..].fill(20.0);
+        assert!((plateau(&dipped).unwrap().level - 60.0).abs() < 1.0);
+        // Exponential decay: reached within 5 % after three time constants.
+        let decay: Vec<f64> =
+            (0..200).map(|i| 50.0 + 50.0 * (-f64::from(i) / 20.0).exp() + noise(i)).collect();
+        let found = plateau(&decay).unwrap();
+        assert!((found.level - 50.0).abs() < 1.0 && (30..80).contains(&found.from), "{found:?}");
+        let falling: Vec<f64> = (0..100).map(|i| 100.0 - f64::from(i) / 2.0).collect();
+        assert!(!plateau(&falling).unwrap().settled);
+        let steady = plateau(&[7.0; 30]).unwrap();
+        assert_eq!((steady.start, steady.level, steady.from), (7.0, 7.0, 0));
+        assert_eq!(plateau(&[7.0; 8]), None);
     }
 
     #[test]

@@ -168,7 +168,8 @@ fn check_workload(workload: &Workload) -> Result<(), String> {
 
 fn check_protocol(p: &Protocol) -> Result<(), String> {
     let sane = |x: f64| x.is_finite() && (0.0..=86_400.0).contains(&x);
-    if ![p.seconds_min, p.seconds_max, p.deadline_s].into_iter().all(sane) || p.deadline_s <= 0.0 {
+    let seconds = [p.seconds_min, p.seconds_max, p.deadline_s, p.cooldown_s, p.idle_s, p.energy_s];
+    if !seconds.into_iter().chain([p.sustain_s]).all(sane) || p.deadline_s <= 0.0 {
         return Err("protocol: seconds must be 0 to 86400 and the deadline above 0".to_owned());
     }
     if p.samples_min > p.samples_max || p.warmup_min > p.warmup_max || p.seconds_min > p.seconds_max

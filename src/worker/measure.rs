@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::energy::Energy;
 use super::protocol::{Event, GraphTask, MeasureRequest};
 use super::serve::Events;
 use super::{graph, process, quality};
 use crate::backend::{Backend, BackendError, GraphSession, Session, TextSession};
 use crate::model::{Finding, FindingKind, Metric, Phase, Protocol, Workload};
+use crate::probe::{LiveHost, Thermometer};
 use crate::stats;
 
 /// Warm-up is over when the last values of this window show no slope.
@@ -15,6 +17,30 @@ const WARMUP_WINDOW: usize = 3;
 const SANITY_TOKENS: usize = 16;
 /// Per-token latencies kept a run: enough for p99, bounded on disk.
 const MAX_LATENCIES: usize = 4096;
+/// Points of a sustained measurement at most, and the shortest time one stands for.
+const SUSTAINED_POINTS: f64 = 600.0;
+const SUSTAINED_WINDOW_S: f64 = 0.25;
+
+/// Reads temperature and clock of the measured processor between timed regions.
+struct Heat {
+    host: LiveHost,
+    thermometer: Thermometer,
+    start: Instant,
+}
+
+impl Heat {
+    fn new(device: &str) -> Self {
+        let host = LiveHost::new();
+        Self { thermometer: Thermometer::of(&host, device), host, start: Instant::now() }
+    }
+
+    /// A point now; with a speed it belongs to the sustained measurement.
+    fn point(&self, events: &mut Events, speed: Option<f64>) {
+        let mut point = self.thermometer.read(&self.host);
+        (point.seconds, point.speed) = (self.start.elapsed().as_secs_f64(), speed);
+        events.send(&Event::Heat { point });
+    }
+}
 
 /// Measures one opened variant and sends every sample as it is taken.
 pub(crate) fn measure(
@@ -22,6 +48,7 @@ pub(crate) fn measure(
     request: &MeasureRequest,
     events: &mut Events,
 ) -> Result<(), BackendError> {
+    let mut energy = Energy::start(&request.open.device, &request.protocol);
     events.send(&Event::Phase { phase: Phase::Load });
     let start = Instant::now();
     let session = backend.open(&request.open)?;
@@ -35,8 +62,10 @@ pub(crate) fn measure(
             Ok(())
         }
         Session::Text(mut s) => {
-            text(s.as_mut(), request, events)?;
+            text(s.as_mut(), request, &mut energy, events)?;
             finish(events, &s.facts());
+            energy.finish(events);
+            sustain_text(s.as_mut(), request, events)?;
             sanity(s.as_mut(), request, events)?;
             match &request.quality {
                 Some(task) => quality::score(s.as_mut(), task, events),
@@ -47,8 +76,10 @@ pub(crate) fn measure(
             let Some(task) = &request.graph else {
                 return Err(BackendError::Failed("no inputs were made for the graph".to_owned()));
             };
-            graph(s.as_mut(), request, task, events)?;
+            graph(s.as_mut(), request, task, &mut energy, events)?;
             finish(events, &s.facts());
+            energy.finish(events);
+            sustain_graph(s.as_mut(), request, events)?;
             check_finite(&s.output()?, events);
             graph::score(s.as_mut(), task, events)
         }
@@ -58,16 +89,18 @@ pub(crate) fn measure(
 fn text(
     session: &mut dyn TextSession,
     request: &MeasureRequest,
+    energy: &mut Energy,
     events: &mut Events,
 ) -> Result<(), BackendError> {
-    let Workload::Generate { prompt, decode, depth } = request.open.workload else {
+    let Workload::Generate { prompt, decode, .. } = request.open.workload else {
         return Err(BackendError::Unsupported(
             "a text session runs generate workloads only".to_owned(),
         ));
     };
-    let vocabulary = session.vocabulary();
-    let tokens = |n: u32, salt: u64| random_tokens(n, vocabulary, request.seed ^ salt);
-    let (prompt, past) = (tokens(prompt, 1), tokens(depth, 2));
+    let prompt = random_tokens(prompt, session.vocabulary(), request.seed ^ 1);
+    let past = past(session, request);
+    let heat = Heat::new(&request.open.device);
+    let boxed = session.time_box().is_some();
     let mut latencies = 0;
     let mut protocol = request.protocol.clone();
     if let Some(limit) = session.time_box() {
@@ -75,11 +108,16 @@ fn text(
         protocol.seconds_min = 0.0;
         protocol.seconds_max = protocol.seconds_max.min(limit.as_secs_f64());
     }
-    sample_loop(&protocol, events, |events, warmup| {
-        let (prefill, first) = timed_prefill(session, &past, &prompt)?;
+    sample_loop(&protocol, &heat, events, |events, warmup| {
+        rewind(session, &past)?;
+        let spent = (Metric::PrefillEnergyPerTokenJ, prompt.len() as f64, warmup);
+        let (prefill, token) = energy.around(events, spent, || timed_prefill(session, &prompt))?;
+        let first = timed_step(session, token)?.0;
         sample(events, Metric::PrefillTokS, prompt.len() as f64 / prefill.as_secs_f64(), warmup);
         sample(events, Metric::TtftNs, nanoseconds(prefill + first), warmup);
-        let steps = timed_decode(session, &past, decode, request.seed)?;
+        rewind(session, &past)?;
+        let spent = (Metric::EnergyPerTokenJ, f64::from(decode), warmup);
+        let steps = energy.around(events, spent, || timed_decode(session, decode, request.seed))?;
         let total: Duration = steps.iter().sum();
         let rate = steps.len() as f64 / total.as_secs_f64();
         sample(events, Metric::DecodeTokS, rate, warmup);
@@ -90,46 +128,63 @@ fn text(
             latencies = (latencies + steps.len()).min(MAX_LATENCIES);
         }
         Ok(rate)
-    })
+    })?;
+    if boxed {
+        return Ok(());
+    }
+    let mut session = session;
+    let ready = |s: &mut &mut dyn TextSession| rewind(*s, &past);
+    let spent = (Metric::EnergyPerTokenJ, f64::from(decode));
+    energy.repeat(events, spent, &mut session, ready, |s| {
+        timed_decode(*s, decode, request.seed).map(drop)
+    })?;
+    let spent = (Metric::PrefillEnergyPerTokenJ, prompt.len() as f64);
+    energy.repeat(events, spent, &mut session, ready, |s| s.prefill(&prompt).map(drop))
 }
 
-/// Time to take in the prompt, and of the first decode step behind it.
+/// The tokens that lie before whatever is measured.
+fn past(session: &dyn TextSession, request: &MeasureRequest) -> Vec<u32> {
+    let Workload::Generate { depth, .. } = request.open.workload else { return Vec::new() };
+    random_tokens(depth, session.vocabulary(), request.seed ^ 2)
+}
+
+/// Time to take in the prompt, and the token that follows it.
 fn timed_prefill(
     session: &mut dyn TextSession,
-    past: &[u32],
     prompt: &[u32],
-) -> Result<(Duration, Duration), BackendError> {
-    rewind(session, past)?;
+) -> Result<(Duration, u32), BackendError> {
     let start = Instant::now();
     let token = session.prefill(prompt)?;
-    let prefill = start.elapsed();
-    let start = Instant::now();
-    session.decode(token)?;
-    Ok((prefill, start.elapsed()))
+    Ok((start.elapsed(), token))
 }
 
-/// Times of `count` decode steps one by one, from the given context on.
+/// Times of `count` decode steps one by one.
 fn timed_decode(
     session: &mut dyn TextSession,
-    past: &[u32],
     count: u32,
     seed: u64,
 ) -> Result<Vec<Duration>, BackendError> {
-    rewind(session, past)?;
-    let vocabulary = session.vocabulary();
-    let mut token = random_tokens(1, vocabulary, seed)[0];
+    let mut token = random_tokens(1, session.vocabulary(), seed)[0];
     let mut steps = Vec::with_capacity(count as usize);
     for _ in 0..count {
-        let start = Instant::now();
-        token = session.decode(token)?;
-        steps.push(start.elapsed());
-        if token >= vocabulary {
-            return Err(BackendError::Failed(format!(
-                "the engine returned token {token} of a vocabulary of {vocabulary}"
-            )));
-        }
+        let (time, next) = timed_step(session, token)?;
+        steps.push(time);
+        token = next;
     }
     Ok(steps)
+}
+
+fn timed_step(session: &mut dyn TextSession, token: u32) -> Result<(Duration, u32), BackendError> {
+    let start = Instant::now();
+    let next = session.decode(token)?;
+    let time = start.elapsed();
+    let vocabulary = session.vocabulary();
+    if next >= vocabulary {
+        return Err(BackendError::Failed(format!(
+            "the engine returned token {next} of a vocabulary of {vocabulary}"
+        )));
+    }
+    Ok((time, next))
 }
 
 fn rewind(session: &mut dyn TextSession, past: &[u32]) -> Result<(), BackendError> {
@@ -144,26 +199,102 @@ fn graph(
     session: &mut dyn GraphSession,
     request: &MeasureRequest,
     task: &GraphTask,
+    energy: &mut Energy,
     events: &mut Events,
 ) -> Result<(), BackendError> {
     let Workload::Infer { batch, .. } = request.open.workload else {
         return Err(BackendError::Unsupported("a graph session runs infer workloads only".into()));
     };
     session.set_inputs(&graph::first(task)?)?;
-    sample_loop(&request.protocol, events, |events, warmup| {
-        let start = Instant::now();
-        session.run()?;
-        let elapsed = start.elapsed();
-        let rate = f64::from(batch) / elapsed.as_secs_f64();
-        sample(events, Metric::LatencyNs, nanoseconds(elapsed), warmup);
+    let heat = Heat::new(&request.open.device);
+    let mut last = Duration::ZERO;
+    sample_loop(&request.protocol, &heat, events, |events, warmup| {
+        last = timed_run(session)?;
+        let rate = f64::from(batch) / last.as_secs_f64();
+        sample(events, Metric::LatencyNs, nanoseconds(last), warmup);
         sample(events, Metric::ThroughputPerS, rate, warmup);
         Ok(rate)
+    })?;
+    // One inference is mostly shorter than a counter's step, so many go into a reading.
+    let mut session = session;
+    let at_once = (SUSTAINED_WINDOW_S / last.as_secs_f64().max(1e-6)).clamp(1.0, 1e5) as u32;
+    let spent = (Metric::EnergyPerInferenceJ, f64::from(at_once) * f64::from(batch));
+    energy.repeat(
+        events,
+        spent,
+        &mut session,
+        |_: &mut &mut dyn GraphSession| Ok(()),
+        |s| (0..at_once).try_for_each(|_| s.run()),
+    )
+}
+
+fn timed_run(session: &mut dyn GraphSession) -> Result<Duration, BackendError> {
+    let start = Instant::now();
+    session.run()?;
+    Ok(start.elapsed())
+}
+
+/// Decodes on and on: `decode` tokens, then again from the same context.
+fn sustain_text(
+    session: &mut dyn TextSession,
+    request: &MeasureRequest,
+    events: &mut Events,
+) -> Result<(), BackendError> {
+    let Workload::Generate { decode, .. } = request.open.workload else { return Ok(()) };
+    if session.time_box().is_some() {
+        return Ok(());
+    }
+    let past = past(session, request);
+    let (mut left, mut token) = (0, 0);
+    sustain(request, events, || {
+        if left == 0 {
+            rewind(session, &past)?;
+            (left, token) = (decode, random_tokens(1, session.vocabulary(), request.seed)[0]);
+        }
+        let (time, next) = timed_step(session, token)?;
+        (left, token) = (left - 1, next);
+        Ok((1.0, time))
     })
+}
+
+fn sustain_graph(
+    session: &mut dyn GraphSession,
+    request: &MeasureRequest,
+    events: &mut Events,
+) -> Result<(), BackendError> {
+    let Workload::Infer { batch, .. } = request.open.workload else { return Ok(()) };
+    sustain(request, events, || Ok((f64::from(batch), timed_run(session)?)))
+}
+
+/// Repeats a step (items and their time) for as long as the protocol asks, a point of speed and heat a window.
+fn sustain(
+    request: &MeasureRequest,
+    events: &mut Events,
+    mut step: impl FnMut() -> Result<(f64, Duration), BackendError>,
+) -> Result<(), BackendError> {
+    let seconds = request.protocol.sustain_s;
+    if seconds <= 0.0 {
+        return Ok(());
+    }
+    let window = (seconds / SUSTAINED_POINTS).max(SUSTAINED_WINDOW_S);
+    let heat = Heat::new(&request.open.device);
+    events.send(&Event::Phase { phase: Phase::Sustain });
+    while heat.start.elapsed().as_secs_f64() < seconds {
+        let (mut items, mut busy) = (0.0, Duration::ZERO);
+        while busy.as_secs_f64() < window {
+            let (n, time) = step()?;
+            (items, busy) = (items + n, busy + time);
+        }
+        heat.point(events, Some(items / busy.as_secs_f64()));
+        events.send(&Event::Phase { phase: Phase::Sustain });
+    }
+    Ok(())
 }
 
 /// Warm-up until the values are flat or the cap is reached, then samples until both minima or one cap.
 fn sample_loop(
     protocol: &Protocol,
+    heat: &Heat,
     events: &mut Events,
     mut iteration: impl FnMut(&mut Events, bool) -> Result<f64, BackendError>,
 ) -> Result<(), BackendError> {
@@ -179,6 +310,7 @@ fn sample_loop(
         events.send(&Event::Phase { phase: Phase::Warmup });
     }
     events.send(&Event::Phase { phase: Phase::Measure });
+    heat.point(events, None);
     let start = Instant::now();
     for done in 1..=protocol.samples_max.max(1) {
         iteration(events, false)?;
@@ -190,6 +322,7 @@ fn sample_loop(
             break;
         }
     }
+    heat.point(events, None);
     Ok(())
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendDevice, BackendError, OpenRequest};
-use crate::model::{Finding, Metric, ModelKind, Phase, Precision, Protocol, Variant};
+use crate::model::{
+    EnergyFacts, Finding, HeatPoint, Metric, ModelKind, Phase, Precision, Protocol, Variant,
+};
 use crate::record::SessionFacts;
 
 /// Both sides are the same binary; a mismatch means a foreign program answered.
@@ -107,6 +109,13 @@ pub enum Event {
     },
     Finding {
         finding: Finding,
+    },
+    /// Temperature and clock at the start or end of measuring; of the sustained part where it has a speed.
+    Heat {
+        point: HeatPoint,
+    },
+    Energy {
+        facts: Box<EnergyFacts>,
     },
     Done,
     Error {

@@ -17,10 +17,10 @@ const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The library's log is the process's: sessions of tests side by side would read each other's sizes.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-type Installed = (&'static dyn Backend, PathBuf, MutexGuard<'static, ()>);
+pub type Installed = (&'static dyn Backend, PathBuf, MutexGuard<'static, ()>);
 
 /// The backend, the real model and the right to use them, or `None` with a note where they are not installed.
-fn installed() -> Option<Installed> {
+pub fn installed() -> Option<Installed> {
     let backend = backend::find("llama.cpp").expect("registered");
     let model = find(&dirs::data(), 5);
     match model {

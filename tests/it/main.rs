@@ -31,3 +31,4 @@ mod sessions;
 mod simulation;
 mod support;
 mod tidy;
+mod trust;

@@ -92,6 +92,10 @@ impl Run {
             wall_s: 9.0,
             host_before: HostState::default(),
             host_after: HostState::default(),
+            cooldown: None,
+            heat: Vec::new(),
+            sustained: Vec::new(),
+            energy: None,
             stderr_tail: String::new(),
         });
     }

@@ -103,6 +103,45 @@ fn no_file_is_longer_than_a_reader_can_hold() {
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
+/// The part of a file that [`code`] leaves out.
+fn tests_of(text: &str) -> &str {
+    text.find("#[cfg(test)]\nmod tests").map_or("", |i| &text[i..])
+}
+
+#[test]
+fn every_kind_of_finding_is_raised_somewhere_and_provoked_by_a_test() {
+    let sources = sources();
+    let outcome = &sources.iter().find(|(p, _)| p.ends_with("model/outcome.rs")).unwrap().1;
+    let body = outcome.split("pub enum FindingKind {").nth(1).unwrap().split('}').next().unwrap();
+    // A plain note is whatever a backend has to say.
+    let kinds: Vec<&str> =
+        body.split(',').map(str::trim).filter(|k| !matches!(*k, "" | "Note")).collect();
+    assert!(kinds.len() > 15, "{kinds:?}");
+    let raised: String = sources.iter().map(|(_, text)| code(text)).collect();
+    let mut provoked: String = sources.iter().map(|(_, text)| tests_of(text)).collect();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it")).unwrap()
+    {
+        provoked.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    }
+    let named = |text: &str, kind: &str| {
+        ["FindingKind::", "K::"].iter().any(|prefix| {
+            let name = format!("{prefix}{kind}");
+            text.match_indices(&name)
+                .any(|(i, _)| !text[i + name.len()..].starts_with(|c: char| c.is_alphanumeric()))
+        })
+    };
+    let missing: Vec<String> = kinds
+        .iter()
+        .flat_map(|kind| {
+            let never = (!named(&raised, kind)).then(|| format!("{kind} is never raised"));
+            let untested = (!named(&provoked, kind)).then(|| format!("no test provokes {kind}"));
+            [never, untested]
+        })
+        .flatten()
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn unsafe_code_lives_only_where_hardware_or_foreign_code_is_called() {
     let stray: Vec<String> = sources()

@@ -264,6 +264,10 @@ pub fn bare(backend: &str, precision: Precision, outcome: CaseOutcome) -> CaseRe
         wall_s: 14.2,
         host_before: HostState::default(),
         host_after: HostState::default(),
+        cooldown: None,
+        heat: Vec::new(),
+        sustained: Vec::new(),
+        energy: None,
         stderr_tail: String::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::engine::Engine;
-use super::kernels::Kernel;
+use super::kernels::{Dtype, Kernel};
 use crate::backend::greedy::argmax;
 use crate::backend::{BackendError, TextSession};
 use crate::model::{Finding, FindingKind};
@@ -15,13 +15,9 @@ impl TextSession for CandleSession {
     fn facts(&self) -> SessionFacts {
         let (engine, model) = (&self.0, self.0.model());
         let mut kernels: BTreeMap<String, u64> = BTreeMap::new();
-        let mut scalar: BTreeMap<&str, u64> = BTreeMap::new();
-        for m in model.matrices() {
-            let kernel = m.kernel(engine.isa());
+        let matrices = || model.matrices().map(|m| (m.kernel(engine.isa()), m));
+        for (kernel, m) in matrices() {
             *kernels.entry(kernel.to_string()).or_default() += m.size_bytes();
-            if kernel == Kernel::Expanded {
-                *scalar.entry(m.dtype.name()).or_default() += 1;
-            }
         }
         let mut by_bytes: Vec<_> = kernels.into_iter().collect();
         by_bytes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
@@ -41,7 +37,7 @@ impl TextSession for CandleSession {
                 setting("threads", engine.threads().to_string()),
                 setting("prefill", "f32 gemm on expanded tiles".into()),
             ]),
-            findings: scalar.into_iter().map(|(dtype, n)| scalar_kernel(dtype, n)).collect(),
+            findings: scalar_kernels(matrices().map(|(kernel, m)| (kernel, m.dtype))),
             ..SessionFacts::default()
         }
     }
@@ -72,8 +68,32 @@ impl TextSession for CandleSession {
     }
 }
 
-fn scalar_kernel(dtype: &str, tensors: u64) -> Finding {
-    let detail = format!("{tensors} {dtype} matrices have no vector kernel on this CPU");
-    Finding::note(FindingKind::ScalarKernel, detail)
-        .with_hint("decode is slower than the type allows; another precision may be faster here")
+fn scalar_kernels(matrices: impl Iterator<Item = (Kernel, Dtype)>) -> Vec<Finding> {
+    let mut scalar: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, dtype) in matrices.filter(|(kernel, _)| *kernel == Kernel::Expanded) {
+        *scalar.entry(dtype.name()).or_default() += 1;
+    }
+    let finding = |(dtype, tensors)| {
+        let detail = format!("{tensors} {dtype} matrices have no vector kernel on this CPU");
+        Finding::note(FindingKind::ScalarKernel, detail).with_hint(
+            "decode is slower than the type allows; another precision may be faster here",
+        )
+    };
+    scalar.into_iter().map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernels::Isa;
+    use super::*;
+
+    #[test]
+    fn a_type_without_a_vector_kernel_is_a_finding_and_others_are_not() {
+        let dtypes = [Dtype::Q8_0, Dtype::Q8_0, Dtype::F16];
+        let on = |isa| scalar_kernels(dtypes.iter().map(|d| (Kernel::of(*d, isa), *d)));
+        let found = on(Isa::Baseline);
+        assert!(found.iter().all(|f| f.kind == FindingKind::ScalarKernel && !f.invalidates));
+        assert!(found.iter().any(|f| f.detail.starts_with("2 Q8_0")), "{found:?}");
+        assert_eq!(Isa::detect() >= Isa::Avx2, on(Isa::detect()).is_empty());
+    }
 }

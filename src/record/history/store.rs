@@ -6,7 +6,6 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::migrate::migrate;
-use crate::model::Unit;
 use crate::record::{CaseRecord, RunRecord};
 use crate::stats;
 
@@ -190,7 +189,7 @@ fn insert_case(
     )?;
     for series in &case.series {
         // Quality is defined as a mean over chunks, the rest is summarized by its median.
-        let quality = matches!(series.metric.unit(), Unit::Ratio | Unit::Nats | Unit::One);
+        let quality = series.metric.is_quality();
         let centre =
             if quality { stats::mean(&series.samples) } else { stats::median(&series.samples) };
         if let Some(value) = centre {

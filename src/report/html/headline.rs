@@ -97,6 +97,7 @@ fn speed(r: &HeadlineRow) -> Markup {
             @if !graph { (phase("prefill", r, &r.prefill)) }
             @if r.baseline == "F32" { span class="line why" { "against F32, as no 16-bit baseline completed" } }
         }
+        @for line in &r.beside { span class="line" { (line) } }
     }
 }
 

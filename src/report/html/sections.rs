@@ -179,6 +179,21 @@ pub(super) fn method(view: &View) -> Markup {
     }
 }
 
+/// Why a run has no energy figures, each reason once, with what would help.
+fn energy_missing(view: &View, run: Option<usize>) -> Vec<String> {
+    let cases = view.cases.iter().filter(|c| Some(c.run) == run);
+    let missing = cases.filter_map(|c| c.energy.as_ref()).filter(|e| !e.missing.is_empty());
+    let mut reasons: Vec<String> = missing
+        .map(|e| match e.hint.as_str() {
+            "" => format!("not measured: {}", e.missing),
+            hint => format!("not measured: {}. {hint}", e.missing),
+        })
+        .collect();
+    reasons.sort();
+    reasons.dedup();
+    reasons
+}
+
 fn circumstances(view: &View, run: &RunView) -> Markup {
     let index = view.runs.iter().position(|r| std::ptr::eq(r, run));
     let p = &run.protocol;
@@ -207,6 +222,7 @@ fn circumstances(view: &View, run: &RunView) -> Markup {
                 }
                 dt { "Deadline" } dd { (significant(p.deadline_s)) " s" }
                 dt { "Noise before, after" } dd { (noise(run.noise[0])) ", " (noise(run.noise[1])) }
+                @for why in energy_missing(view, index) { dt { "Energy" } dd { (why) } }
                 dt { "Outcomes" } dd {
                     (run.outcomes.iter().map(|(w, n)| format!("{n} {}", w.replace('_', " "))).collect::<Vec<_>>().join(", "))
                 }

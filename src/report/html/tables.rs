@@ -97,7 +97,7 @@ fn quant_row(q: &QuantRow) -> Markup {
     }
 }
 
-const SHOWN: [Metric; 9] = [
+const SHOWN: [Metric; 11] = [
     Metric::DecodeTokS,
     Metric::PrefillTokS,
     Metric::TtftNs,
@@ -105,7 +105,9 @@ const SHOWN: [Metric; 9] = [
     Metric::ThroughputPerS,
     Metric::LoadNs,
     Metric::PeakRssBytes,
+    Metric::SustainedRatio,
     Metric::EnergyPerTokenJ,
+    Metric::PrefillEnergyPerTokenJ,
     Metric::EnergyPerInferenceJ,
 ];
 
@@ -195,6 +197,13 @@ fn what_ran(c: &CaseView) -> Markup {
         [e.version.as_str(), &e.kernel, &e.path].into_iter().filter(|s| !s.is_empty()).collect();
     html! {
         (first.join(", "))
+        @if let Some(energy) = c.energy.as_ref().filter(|e| e.missing.is_empty()) {
+            span class="line why" {
+                "energy of the " (energy.scope) " (" (energy.source) ")"
+                @if let Some(load) = energy.load_w { ", " (significant(load)) " W under load" }
+                @if let Some(idle) = energy.idle_w { ", less " (significant(idle)) " W idle" }
+            }
+        }
         @if !placement.is_empty() { span class="line why" { "placed " (placement.join(", ")) } }
         @if !settings.is_empty() { span class="line why" { (settings.join(", ")) } }
     }

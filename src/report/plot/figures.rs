@@ -179,11 +179,24 @@ fn latency_words(panel: &Panel) -> String {
 
 fn sustained_words(view: &View, curves: &[&crate::report::view::SustainedCurve]) -> String {
     let one = |s: &&&crate::report::view::SustainedCurve| {
-        let (first, last) = (s.points.first()?, s.points.last()?);
-        let kept = last[1] / first[1] * 100.0;
-        let time = duration_ns(last[0] * 1e9);
-        Some(format!("{} keeps {kept:.0} % after {time}", name(&view.cases[s.case])))
+        let (plateau, last) = (s.plateau.as_ref()?, s.points.last()?);
+        let name = name(&view.cases[s.case]);
+        let (level, unit) = (significant(plateau.level), &s.unit);
+        let kept = plateau.level / plateau.start * 100.0;
+        let [from, time] = [plateau.from_s, last[0]].map(|s| duration_ns(s * 1e9));
+        Some(match plateau.settled {
+            true => {
+                format!("{name} holds {level} {unit}, {kept:.0} % of its start, from {from} on")
+            }
+            false => format!(
+                "{name} is at {level} {unit}, {kept:.0} % of its start, after {time} and still changing"
+            ),
+        })
     };
     let kept: Vec<String> = curves.iter().take(6).filter_map(|c| one(&c)).collect();
-    format!("Generation speed over time: {}.", kept.join(", "))
+    format!(
+        "Speed over time: {}. A thin line marks each plateau: the median of the last third, against the median of the \
+         first tenth.",
+        kept.join("; ")
+    )
 }

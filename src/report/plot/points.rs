@@ -254,7 +254,10 @@ fn draw_roof(c: &Canvas, axes: &Axes, roof: &Roof) -> Vec<Rect> {
     names.iter().map(rect).collect()
 }
 
-/// Speed over time of the longest cases, at most one line a framework mark.
+/// Height of the temperature and of the clock below the speed.
+const STRIP: f64 = 130.0;
+
+/// Speed over time with its plateau, one line a case; temperature and clock below where the host told them.
 pub(crate) fn sustained(view: &View, curves: &[&SustainedCurve], width: i32) -> Option<String> {
     const LINES: usize = 6;
     let curves: Vec<&SustainedCurve> =
@@ -264,25 +267,48 @@ pub(crate) fn sustained(view: &View, curves: &[&SustainedCurve], width: i32) -> 
     if curves.is_empty() || !(time > 0.0 && speed > 0.0) {
         return None;
     }
+    type Part = fn(&SustainedCurve) -> &[[f64; 2]];
+    let strips: [(&str, Part); 2] = [("°C", |c| &c.temperature), ("MHz", |c| &c.clock)];
+    let shown: Vec<_> =
+        strips.into_iter().filter(|(_, of)| curves.iter().any(|c| of(c).len() > 1)).collect();
     let legend = 16.0 + LEGEND_ROW * curves.len() as f64;
-    let height = 300.0 + legend;
-    Some(svg(width, height as i32, |c| {
-        let axes = Axes {
-            canvas: c,
-            x: Scale::from_zero(time, 44.0, f64::from(width) - 14.0),
-            y: Scale::from_zero(speed, height - 46.0, legend + 30.0),
-        };
-        axes.draw("seconds of generation", "tok/s");
-        for (n, curve) in curves.iter().enumerate() {
-            let points: Vec<(f64, f64)> =
-                curve.points.iter().map(|p| axes.at(p[0], p[1])).collect();
+    let main = 300.0 + legend;
+    Some(svg(width, (main + STRIP * shown.len() as f64) as i32, |c| {
+        let x = || Scale::from_zero(time, 44.0, f64::from(width) - 14.0);
+        let y = Scale::from_zero(speed, main - 46.0, legend + 30.0);
+        let axes = Axes { canvas: c, x: x(), y };
+        axes.draw(if shown.is_empty() { "seconds" } else { "" }, &curves[0].unit);
+        let line = |axes: &Axes, points: &[[f64; 2]], n: usize| {
+            let points: Vec<(f64, f64)> = points.iter().map(|p| axes.at(p[0], p[1])).collect();
             c.path(&points, Ink::Framework(n), 2);
+        };
+        for (n, curve) in curves.iter().enumerate() {
+            line(&axes, &curve.points, n);
+            if let (Some(p), Some(end)) = (&curve.plateau, curve.points.last()) {
+                c.line(axes.at(p.from_s, p.level), axes.at(end[0], p.level), Ink::Text, 1);
+            }
             let case = &view.cases[curve.case];
             let y = 12.0 + LEGEND_ROW * n as f64;
             c.line((8.0, y), (28.0, y), Ink::Framework(n), 3);
-            let text = format!("{} {} ({})", case.framework, case.precision, case.workload);
+            let kept = curve.plateau.as_ref().map(|p| p.level / p.start * 100.0);
+            let kept = kept.map_or(String::new(), |k| format!(", {k:.0} % kept"));
+            let mut parts = vec![case.framework.as_str(), &case.precision];
+            parts.extend(case.options.iter().map(String::as_str));
+            let text = format!("{} ({}){kept}", parts.join(" "), case.workload);
             let text = shorten(&text, ((f64::from(width) - 50.0) / text_width("x")) as usize);
             c.text((36.0, y), &text, Ink::Text, Anchor::Left);
+        }
+        for (k, (unit, of)) in shown.iter().enumerate() {
+            let (low, high) = range(curves.iter().flat_map(|c| of(c)).map(|p| p[1]));
+            // A steady value is a line in the middle.
+            let room = ((high - low) * 0.1).max(high.abs() * 0.02).max(1.0);
+            let top = main + STRIP * k as f64;
+            let y = Scale::linear(low - room, high + room, top + STRIP - 46.0, top + 20.0);
+            let axes = Axes { canvas: c, x: x(), y };
+            axes.draw(if k + 1 == shown.len() { "seconds" } else { "" }, unit);
+            for (n, curve) in curves.iter().enumerate().filter(|(_, c)| of(c).len() > 1) {
+                line(&axes, of(curve), n);
+            }
         }
     }))
 }

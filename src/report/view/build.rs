@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use crate::model::{FindingKind, Metric, Precision};
+use crate::probe::HIGH_NOISE;
 use crate::record::RunRecord;
 use crate::report::text;
 
@@ -14,7 +15,7 @@ use super::frameworks::FIELD;
 use super::scope::{self, Grouping, Scope};
 use super::types::{
     CaseView, FindingView, FrameworkView, PlatformView, QuantRow, REPORT_SCHEMA, RunView, SideRow,
-    View,
+    SustainedCurve, View,
 };
 use super::{headline, verdict};
 
@@ -37,11 +38,17 @@ pub fn build(records: &[RunRecord], grouping: Grouping) -> View {
     }
     let runs: Vec<RunView> =
         scopes.iter().enumerate().map(|(i, s)| s.view(cases::outcomes(&views, i))).collect();
+    let sustained: Vec<SustainedCurve> = groups
+        .iter()
+        .enumerate()
+        .filter(|(_, g)| g.completed())
+        .filter_map(|(i, g)| cases::sustained(i, g))
+        .collect();
     let mut view = View {
         schema: REPORT_SCHEMA.into(),
         title: title(&scopes),
         verdict: Vec::new(),
-        headline: headline::rows(&views, &runs),
+        headline: headline::rows(&views, &runs, &sustained),
         runs,
         quantizations: quantizations(&views),
         findings: findings(&groups),
@@ -49,12 +56,7 @@ pub fn build(records: &[RunRecord], grouping: Grouping) -> View {
         frameworks: frameworks(&views),
         requirements: FIELD.requirement.iter().map(|r| r.title.clone()).collect(),
         platforms: platforms(&scopes),
-        sustained: groups
-            .iter()
-            .enumerate()
-            .filter(|(_, g)| g.completed())
-            .filter_map(|(i, g)| cases::sustained(i, g))
-            .collect(),
+        sustained,
         cases: views,
         claims_source: FIELD.claims_source.clone(),
         notes,
@@ -86,6 +88,17 @@ fn notes(scopes: &[Scope], views: &[CaseView]) -> Vec<String> {
             notes.push(of("stopped by the user before all cases had run."));
         } else if any(|r| cases::cut_off(r)) {
             notes.push(of("cut off: the record has no end, later cases are missing."));
+        }
+        let noise = |r: &RunRecord| {
+            let end = r.end.as_ref()?;
+            Some(end.noise_before?.max(end.noise_after?))
+        };
+        let noise = scope.records.iter().filter_map(|r| noise(r)).fold(0.0, f64::max);
+        if noise > HIGH_NOISE {
+            notes.push(of(&format!(
+                "the host was not quiet: a fixed piece of work varied by {:.0} %. Small differences mean nothing.",
+                noise * 100.0
+            )));
         }
         if any(|r| r.header.build.profile == "debug") {
             notes.push(of("measured by a debug build: speeds of built-in engines do not count."));

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::model::{Case, CaseOutcome, Metric, Precision, PrecisionClass, Workload};
+use crate::model::{
+    Case, CaseOutcome, EnergyFacts, HeatPoint, Metric, Precision, PrecisionClass, Workload,
+};
 use crate::record::{CaseRecord, RunRecord};
 
 use super::estimate;
 use super::frameworks::FIELD;
 use super::scope::Scope;
 use super::types::{
-    CaseView, EngineView, Estimate, MemoryView, MetricView, RooflinePoint, Speedup, SustainedCurve,
-    TypeView, VariantView,
+    CaseView, EnergyView, EngineView, Estimate, MemoryView, MetricView, PlateauView, RooflinePoint,
+    Speedup, SustainedCurve, TypeView, VariantView,
 };
 use crate::report::text;
+use crate::stats;
 
 /// Measured generation that makes a case's samples a sustained-speed curve, in seconds.
 const SUSTAINED_SECONDS: f64 = 60.0;
@@ -199,6 +202,7 @@ pub(crate) fn case_view(g: &Group, baselines: &Baselines, scope: &Scope) -> Case
         memory: (completed > 0).then(|| memory_view(g, baselines)).flatten(),
         roofline: if completed > 0 { roofline(g) } else { Vec::new() },
         metrics: g.metrics.iter().map(|(_, v)| v.clone()).collect(),
+        energy: shown.energy.as_ref().map(energy_view),
         engine: EngineView {
             version: text::plain(&shown.session.version),
             kernel: text::plain(&shown.session.kernel),
@@ -225,7 +229,6 @@ pub(crate) fn class_name(class: PrecisionClass) -> &'static str {
 }
 
 fn variant_view(v: &crate::model::Variant) -> VariantView {
-    let float = ["F16", "F32", "BF16", "F64"];
     VariantView {
         size_bytes: v.size_bytes,
         bits_per_weight: v.bits_per_weight,
@@ -236,8 +239,7 @@ fn variant_view(v: &crate::model::Variant) -> VariantView {
             .collect(),
         made_by: text::plain(&v.made_by),
         source_type: text::plain(&v.source_type),
-        source_quantized: !v.source_type.is_empty()
-            && !float.iter().any(|f| v.source_type.eq_ignore_ascii_case(f)),
+        source_quantized: v.source_is_quantized(),
         source_sha256: text::plain(&v.source_sha256),
         fallbacks: v.fallbacks.iter().map(|f| text::plain(f)).collect(),
     }
@@ -332,8 +334,61 @@ fn roofline(g: &Group) -> Vec<RooflinePoint> {
     phases.into_iter().filter_map(point).collect()
 }
 
-/// The decode speed over time of a case that generated for at least a minute.
+fn energy_view(e: &EnergyFacts) -> EnergyView {
+    EnergyView {
+        source: text::plain(&e.source),
+        scope: text::plain(&e.scope),
+        idle_w: e.idle_w,
+        load_w: (e.total_s > 0.0).then(|| e.total_j / e.total_s),
+        missing: text::plain(&e.missing),
+        hint: text::plain(&e.hint),
+    }
+}
+
+/// Speed over time: the sustained measurement, or the samples of a case that generated for at least a minute.
 pub(crate) fn sustained(index: usize, g: &Group) -> Option<SustainedCurve> {
+    let Some(record) = g.usable().into_iter().find(|r| !r.sustained.is_empty()) else {
+        return long_samples(index, g);
+    };
+    let points: Vec<[f64; 2]> =
+        record.sustained.iter().filter_map(|p| Some([p.seconds, p.speed?])).collect();
+    let of = |get: fn(&HeatPoint) -> Option<f64>| {
+        let all = record.sustained.iter().filter_map(|p| Some([p.seconds, get(p)?]));
+        thinned(all.collect())
+    };
+    let unit = match g.case.workload {
+        Workload::Generate { .. } => "tok/s",
+        Workload::Infer { .. } => "1/s",
+    };
+    let (temperature, clock) = (of(|p| p.temperature_c), of(|p| p.clock_mhz));
+    Some(curve(index, points, unit, temperature, clock))
+}
+
+fn curve(
+    case: usize,
+    points: Vec<[f64; 2]>,
+    unit: &str,
+    temperature: Vec<[f64; 2]>,
+    clock: Vec<[f64; 2]>,
+) -> SustainedCurve {
+    let speeds: Vec<f64> = points.iter().map(|p| p[1]).collect();
+    let plateau = stats::plateau(&speeds).map(|p| PlateauView {
+        start: p.start,
+        level: p.level,
+        from_s: points[p.from][0],
+        settled: p.settled,
+    });
+    let points = thinned(points);
+    SustainedCurve { case, points, temperature, clock, unit: unit.into(), plateau }
+}
+
+/// Every so-manieth point: what a plot can show.
+fn thinned(points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
+    let step = points.len().div_ceil(SUSTAINED_POINTS).max(1);
+    points.into_iter().step_by(step).collect()
+}
+
+fn long_samples(index: usize, g: &Group) -> Option<SustainedCurve> {
     let Workload::Generate { decode, .. } = g.case.workload else { return None };
     let runs = g.samples(Metric::DecodeTokS);
     let samples = runs.iter().max_by_key(|r| r.len())?;
@@ -346,8 +401,7 @@ pub(crate) fn sustained(index: usize, g: &Group) -> Option<SustainedCurve> {
     if time < SUSTAINED_SECONDS {
         return None;
     }
-    let step = points.len().div_ceil(SUSTAINED_POINTS).max(1);
-    Some(SustainedCurve { case: index, points: points.into_iter().step_by(step).collect() })
+    Some(curve(index, points, "tok/s", Vec::new(), Vec::new()))
 }
 
 /// Outcome words of a run's cases, counted.

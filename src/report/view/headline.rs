@@ -6,14 +6,19 @@ use crate::model::{Metric, Precision};
 use crate::report::text;
 
 use super::frameworks::{FIELD, Framework};
-use super::types::{CaseView, Chip, Estimate, HeadlineRow, Judged, RunView};
+use super::types::{CaseView, Chip, Estimate, HeadlineRow, Judged, RunView, SustainedCurve};
 
 /// Rows in table order; a framework of the field with no case comes last, saying so.
-pub(crate) fn rows(cases: &[CaseView], runs: &[RunView]) -> Vec<HeadlineRow> {
+pub(crate) fn rows(
+    cases: &[CaseView],
+    runs: &[RunView],
+    curves: &[SustainedCurve],
+) -> Vec<HeadlineRow> {
     let varied = Varied::of(cases);
     let one = |index: usize| {
         let mut row = row(index, &cases[index]);
         row.apart = varied.apart(&cases[index]);
+        row.beside = beside(&cases[index], curves.iter().find(|c| c.case == index));
         if varied.models {
             row.scope.push(row.model.clone());
         }
@@ -134,6 +139,7 @@ fn row(index: usize, c: &CaseView) -> HeadlineRow {
         speed: throughput.filter(|_| completed),
         speed_unit: unit.into(),
         baseline: c.baseline_precision.clone(),
+        beside: Vec::new(),
         quality: quality(c),
         use_case: use_case(&framework, precision),
         problem: if completed { String::new() } else { format!("{}: {}", c.outcome, c.reason) },
@@ -177,6 +183,22 @@ fn judge(measured: Option<Estimate>, claim: Option<[f64; 2]>, c: &CaseView, why:
         }
     };
     Judged { measured, claim, chip, why }
+}
+
+/// What was measured beside speed and memory, a line each.
+fn beside(c: &CaseView, curve: Option<&SustainedCurve>) -> Vec<String> {
+    let energies = [(Metric::EnergyPerTokenJ, "token"), (Metric::EnergyPerInferenceJ, "inference")];
+    let energy = energies.into_iter().find_map(|(m, item)| {
+        let (joules, e) = (metric(c, m)?.median.value, c.energy.as_ref()?);
+        Some(format!("{} J a {item} ({})", text::significant(joules), e.scope))
+    });
+    let plateau = curve.and_then(|s| Some((s.plateau.as_ref()?, &s.unit)));
+    let sustained = plateau.map(|(p, unit)| {
+        let kept = p.level / p.start * 100.0;
+        let still = if p.settled { "" } else { ", still changing" };
+        format!("sustains {kept:.0} %: {} {unit}{still}", text::significant(p.level))
+    });
+    energy.into_iter().chain(sustained).collect()
 }
 
 /// Quality in words; a source that was itself quantized is named with it.
@@ -249,6 +271,7 @@ fn absent(framework: &Framework) -> HeadlineRow {
         speed: None,
         speed_unit: String::new(),
         baseline: String::new(),
+        beside: Vec::new(),
         quality: "not measured".into(),
         use_case: framework.use_case.clone(),
         problem: why,

@@ -209,6 +209,8 @@ pub struct HeadlineRow {
     pub speed_unit: String,
     /// What the speed-ups are relative to: `F16`, `F32`; empty where nothing.
     pub baseline: String,
+    /// Energy and sustained speed in words, where they were measured.
+    pub beside: Vec<String>,
     /// Quality in words: `top-1 94.1 %, KLD 0.0136`, or why there is none.
     pub quality: String,
     pub use_case: String,
@@ -249,6 +251,7 @@ pub struct CaseView {
     pub speedups: Vec<Speedup>,
     pub memory: Option<MemoryView>,
     pub roofline: Vec<RooflinePoint>,
+    pub energy: Option<EnergyView>,
     pub engine: EngineView,
     /// Worker's last words, where the case did not complete.
     pub stderr_tail: String,
@@ -433,13 +436,52 @@ pub struct PlatformView {
     pub here: Vec<String>,
 }
 
-/// Decode speed over time of a long case.
+/// Where energy figures come from, or why there are none.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(deny_unknown_fields))]
+pub struct EnergyView {
+    /// Counters read; empty where none could be.
+    pub source: String,
+    /// What they cover.
+    pub scope: String,
+    /// Power of the idle machine that was subtracted.
+    pub idle_w: Option<f64>,
+    /// Mean power while measuring, the idle share included.
+    pub load_w: Option<f64>,
+    pub missing: String,
+    pub hint: String,
+}
+
+/// Speed over time of a long case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(deny_unknown_fields))]
 pub struct SustainedCurve {
     /// Index into [`View::cases`].
     pub case: usize,
-    /// Seconds of measured generation and tok/s.
+    /// Seconds, and tokens or inferences a second.
     pub points: Vec<[f64; 2]>,
+    /// Seconds and degrees Celsius, where the host tells.
+    pub temperature: Vec<[f64; 2]>,
+    /// Seconds and MHz.
+    pub clock: Vec<[f64; 2]>,
+    pub unit: String,
+    /// Absent where there are too few points.
+    pub plateau: Option<PlateauView>,
+}
+
+/// The level that a sustained speed settles at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(deny_unknown_fields))]
+pub struct PlateauView {
+    /// Median of the first tenth of the points.
+    pub start: f64,
+    /// Median of the last third.
+    pub level: f64,
+    /// When it was reached, in seconds.
+    pub from_s: f64,
+    /// False where speed still drifted at the end.
+    pub settled: bool,
 }

@@ -1,0 +1,252 @@
+//! What makes a number count: validity seen live, energy from counters that move, speed that decays.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use edge_advisor::formats::gguf::Gguf;
+use edge_advisor::model::{CaseOutcome, FindingKind, Metric};
+use edge_advisor::record::{CaseRecord, RunRecord};
+use tempfile::TempDir;
+
+use crate::support::{any_file, edge_advisor, only_record, only_run};
+
+/// `bench` on the scripted backend, 2 ms a token.
+fn bench(dir: &Path, more: &[&str]) -> Command {
+    let mut command = edge_advisor();
+    command.args([
+        "bench",
+        "--quick",
+        "--quiet",
+        "--no-quality",
+        "--backend",
+        "fault",
+        "--seed",
+        "1",
+    ]);
+    command.args(["--precision", "F32", "--prompt", "8", "--option", "step_us=2000"]);
+    command.arg("--model").arg(any_file(dir)).arg("--out").arg(dir.join("out")).args(more);
+    command
+}
+
+/// Runs it with other load allowed and returns exit code and record.
+fn measured(dir: &Path, more: &[&str]) -> (i32, RunRecord) {
+    let mut command = bench(dir, more);
+    let output = command.args(["--max-foreign-cpus", "1000"]).output().unwrap();
+    (output.status.code().unwrap(), only_record(&dir.join("out")))
+}
+
+fn has(case: &CaseRecord, kind: FindingKind) -> bool {
+    case.findings.iter().any(|f| f.kind == kind)
+}
+
+#[test]
+fn an_invalid_case_fails_the_run_unless_allowed_and_a_sound_one_does_not() {
+    for (fault, allow, code) in [("nan", false, 5), ("nan", true, 0), ("ok", false, 0)] {
+        let dir = TempDir::new().unwrap();
+        let option = format!("fault={fault}");
+        let mut more = vec!["--option", &option];
+        more.extend(allow.then_some("--allow-invalid"));
+        let (got, record) = measured(dir.path(), &more);
+        assert_eq!(got, code, "{fault} {allow}");
+        let invalid = matches!(record.cases[0].outcome, CaseOutcome::Invalid { .. });
+        assert_eq!(invalid, fault == "nan");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn load_of_other_programs_invalidates_what_ran_beside_it() {
+    let dir = TempDir::new().unwrap();
+    let stop = AtomicBool::new(false);
+    let output = std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+        }
+        let output = bench(dir.path(), &["--option", "fault=ok"]).output();
+        stop.store(true, Ordering::Relaxed);
+        output.unwrap()
+    });
+    assert_eq!(output.status.code(), Some(5));
+    let record = only_record(&dir.path().join("out"));
+    let case = &record.cases[0];
+    assert!(has(case, FindingKind::ForeignLoad), "{:?}", case.findings);
+    assert!(matches!(&case.outcome, CaseOutcome::Invalid { why } if why.contains("CPUs")));
+    // The fixed workload before and after felt it too.
+    assert!(record.end.unwrap().noise_before.unwrap() > 0.02);
+}
+
+#[test]
+fn host_noise_is_measured_before_and_after_and_kept() {
+    let dir = TempDir::new().unwrap();
+    let (_, record) = measured(dir.path(), &["--option", "fault=ok"]);
+    let end = record.end.unwrap();
+    for noise in [end.noise_before, end.noise_after] {
+        assert!(noise.is_some_and(|n| n.is_finite() && n >= 0.0), "{noise:?}");
+    }
+}
+
+/// A package counter below `dir` that runs at the power `watts` says, and wraps every 30 J.
+fn counter(dir: &Path, stop: &AtomicBool, watts: impl Fn() -> f64) {
+    let zone = dir.join("class/powercap/intel-rapl:0");
+    std::fs::create_dir_all(&zone).unwrap();
+    std::fs::write(zone.join("name"), "package-0").unwrap();
+    std::fs::write(zone.join("max_energy_range_uj"), "30000000").unwrap();
+    let (mut joules, mut last) = (29.0, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        joules = (joules + watts() * (now - last).as_secs_f64()) % 30.0;
+        last = now;
+        // In one step, as a counter is read.
+        let new = zone.join("new");
+        std::fs::write(&new, format!("{}\n", (joules * 1e6) as u64)).unwrap();
+        std::fs::rename(&new, zone.join("energy_uj")).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn energy_a_token_comes_from_a_counter_that_wraps_less_the_idle_machine() {
+    let dir = TempDir::new().unwrap();
+    let sys = dir.path().join("sys");
+    let stop = AtomicBool::new(false);
+    // 5 W idle, 25 W while a worker of this run is busy decoding: known by the record that exists from the start.
+    let out = dir.path().join("out");
+    let busy = || {
+        let cpu = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        let state = |pid: String| {
+            let stat = cpu(&pid)?;
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let worker = command.windows(8).any(|w| w == b"__worker");
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let mine = environ
+                .windows(sys.as_os_str().len())
+                .any(|w| w == sys.as_os_str().as_encoded_bytes());
+            Some(worker && mine && stat.rsplit_once(')')?.1.trim_start().starts_with('R'))
+        };
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+            .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+            .any(|pid| state(pid).unwrap_or(false))
+    };
+    let record = std::thread::scope(|scope| {
+        scope.spawn(|| counter(&sys, &stop, || if busy() { 25.0 } else { 5.0 }));
+        while !sys.join("class/powercap/intel-rapl:0/energy_uj").exists() {
+            std::thread::yield_now();
+        }
+        let mut command = bench(dir.path(), &["--option", "fault=ok", "--decode", "100"]);
+        command.args(["--max-foreign-cpus", "1000"]).env("EDGE_ADVISOR_SYSFS", &sys);
+        let status = command.output();
+        stop.store(true, Ordering::Relaxed);
+        status.unwrap();
+        only_record(&out)
+    });
+    let case = &record.cases[0];
+    let energy = case.energy.as_ref().unwrap();
+    assert_eq!((energy.source.as_str(), energy.scope.as_str()), ("RAPL package-0", "CPU package"));
+    let idle = energy.idle_w.unwrap();
+    assert!((4.0..9.0).contains(&idle), "{energy:?}");
+    // 20 W above idle for 2 ms a token is 40 mJ; a busy machine stretches the token and with it its energy.
+    let samples = case.samples(Metric::EnergyPerTokenJ);
+    assert!(samples.len() >= 3, "{samples:?} {energy:?}");
+    let seconds = 1.0 / case.samples(Metric::DecodeTokS)[0];
+    for joules in samples {
+        assert!(
+            (0.4 * 20.0 * seconds..1.6 * 20.0 * seconds).contains(joules),
+            "{samples:?} {seconds}"
+        );
+    }
+    // Eight prompt tokens take 8 ms, less than the counter needs: taken from spans of their own.
+    assert!(!case.samples(Metric::PrefillEnergyPerTokenJ).is_empty(), "{:?}", case.findings);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_without_a_counter_says_so_and_spends_no_time_on_it() {
+    let dir = TempDir::new().unwrap();
+    let mut command = bench(dir.path(), &["--option", "fault=ok", "--max-foreign-cpus", "1000"]);
+    command.env("EDGE_ADVISOR_SYSFS", dir.path()).assert().success();
+    let record = only_record(&dir.path().join("out"));
+    let energy = record.cases[0].energy.as_ref().unwrap();
+    assert!(energy.missing.contains("no energy counter"), "{energy:?}");
+    assert!(record.cases[0].samples(Metric::EnergyPerTokenJ).is_empty());
+    assert_eq!(record.cases[0].cooldown, None);
+}
+
+#[test]
+fn a_speed_that_decays_is_followed_and_its_plateau_is_in_every_report() {
+    let dir = TempDir::new().unwrap();
+    let faults = ["--option", "fault=decay", "--option", "fault=ok"];
+    let mut more = faults.to_vec();
+    more.extend(["--sustain", "8s", "--decode", "16"]);
+    let (code, record) = measured(dir.path(), &more);
+    assert_eq!(code, 0);
+    let case = |fault| record.cases.iter().find(|c| c.case.options["fault"] == fault).unwrap();
+    let (decay, steady) = (case("decay"), case("ok"));
+    assert!(decay.sustained.len() >= 20, "{}", decay.sustained.len());
+    assert!(decay.sustained.iter().all(|p| p.speed.is_some()));
+    assert!(decay.sustained.last().unwrap().seconds > 7.0);
+    let ratio = |c: &CaseRecord| c.samples(Metric::SustainedRatio)[0];
+    // Scripted: at most half, of which part is gone when the measurement begins.
+    assert!((0.5..0.9).contains(&ratio(decay)), "{}", ratio(decay));
+    assert!(ratio(steady) > ratio(decay), "{} {}", ratio(steady), ratio(decay));
+    assert!(case("ok").series(Metric::DecodeTokS).unwrap().samples.len() < 20, "kept apart");
+    let run = only_run(&dir.path().join("out"));
+    for (format, words) in [
+        ("human", "sustains"),
+        ("markdown", "sustains"),
+        ("csv", "sustained_ratio"),
+        ("json", "plateau"),
+    ] {
+        let mut command = edge_advisor();
+        command.arg("report").arg(&run).args(["--format", format, "--write", "none"]);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        assert!(text.contains(words), "{format}: {text}");
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    entries.flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] }).collect()
+}
+
+#[test]
+fn a_real_engine_on_a_damaged_file_gives_garbage_and_no_result() {
+    let Some((_, model, _turn)) = crate::llama_cpp::installed() else { return };
+    let dir = TempDir::new().unwrap();
+    let cache = dir.path().join("cache");
+    let bench = |out: &str| {
+        let mut command = edge_advisor();
+        command.args(["bench", "--quick", "--quiet", "--backend", "llama.cpp", "--seed", "1"]);
+        command.args(["--precision", "Q4_0", "--prompt", "16", "--decode", "8"]);
+        command.args(["--max-foreign-cpus", "1000", "--model"]).arg(&model);
+        command.env("EDGE_ADVISOR_CACHE_DIR", &cache).arg("--out").arg(dir.path().join(out));
+        let code = command.output().unwrap().status.code();
+        (code, only_record(&dir.path().join(out)))
+    };
+    let (code, sound) = bench("sound");
+    assert_eq!(code, Some(0), "{:?}", sound.cases[0].outcome);
+    assert!(!has(&sound.cases[0], FindingKind::GarbageOutput));
+    assert!(has(&sound.cases[0], FindingKind::QualityReferenceBiased), "the source is Q4_1");
+
+    let variant = &sound.cases[0].variant.as_ref().unwrap().path;
+    let file = files(&cache).into_iter().find(|f| f.ends_with(variant)).expect("the variant made");
+    let gguf = Gguf::open(&file).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    // Blocks of 4-bit weights in another order: each is sound, together they are no model.
+    for t in gguf.tensors.iter().filter(|t| t.type_name() == "Q4_0") {
+        let start = t.offset as usize;
+        let blocks = &mut bytes[start..start + t.bytes as usize];
+        let reversed: Vec<u8> = blocks.chunks(18).rev().flatten().copied().collect();
+        blocks.copy_from_slice(&reversed);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let (code, damaged) = bench("damaged");
+    let case = &damaged.cases[0];
+    assert_eq!(code, Some(5), "{:?}", case.findings);
+    assert!(has(case, FindingKind::GarbageOutput), "{:?}", case.findings);
+    assert!(matches!(case.outcome, CaseOutcome::Invalid { .. }));
+}
