@@ -52,6 +52,7 @@ impl Backend for Fault {
             step: Duration::from_micros(step),
             child: None,
             opened: std::time::Instant::now(),
+            counter: request.options.get("counter").cloned(),
         })))
     }
 }
@@ -102,6 +103,8 @@ struct Scripted {
     step: Duration,
     child: Option<std::process::Child>,
     opened: std::time::Instant,
+    /// An energy counter that its steps advance, 20 mJ each.
+    counter: Option<String>,
 }
 
 impl Scripted {
@@ -124,6 +127,15 @@ impl Scripted {
         let end = std::time::Instant::now() + (self.step * steps).mul_f64(factor);
         while std::time::Instant::now() < end {
             std::hint::spin_loop();
+        }
+        if let Some(path) = &self.counter {
+            let before =
+                std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok());
+            // Wraps behind 30 J, in one step as a register does.
+            let after = (before.unwrap_or(0) + 20_000 * u64::from(steps)) % 30_000_000;
+            let new = format!("{path}.new");
+            let _ =
+                std::fs::write(&new, after.to_string()).and_then(|()| std::fs::rename(&new, path));
         }
     }
 }
