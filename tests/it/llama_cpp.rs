@@ -1,11 +1,14 @@
 //! llama.cpp on a real model: the pinned library, its variants, and what it must never be given.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
 };
+use edge_advisor::formats::gguf::{Encoded, Gguf, GgufWriter, TensorDecl};
 use edge_advisor::model::{CaseOutcome, Metric, Precision, Variant, Workload};
 use edge_advisor::{dirs, runtime};
 
@@ -301,4 +304,59 @@ fn a_synthetic_model_has_the_real_ones_size_and_the_sweep_names_the_best_thread_
         assert!((bytes / real.weight_bytes.unwrap() as f64 - 1.0).abs() < 0.01, "{bytes}");
     }
     assert!(cpu.len() == 1 || said.contains("fastest with"), "{said}");
+}
+
+/// The model in two files, as llama.cpp's own splitter names and marks them; the first one's path.
+fn in_two(model: &Path, dir: &Path) -> PathBuf {
+    let whole = Gguf::open(model).unwrap();
+    let mut file = File::open(model).unwrap();
+    let half = whole.tensors.len() / 2;
+    let part = |n: u16| dir.join(format!("m-{n:05}-of-00002.gguf"));
+    for (n, tensors) in [(1, &whole.tensors[..half]), (2, &whole.tensors[half..])] {
+        let mut keys = if n == 1 { whole.encoded_metadata().unwrap() } else { Vec::new() };
+        let count = i32::try_from(whole.tensors.len()).unwrap();
+        keys.extend([
+            ("split.no".to_owned(), Encoded::u16(n - 1)),
+            ("split.count".to_owned(), Encoded::u16(2)),
+            ("split.tensors.count".to_owned(), Encoded::i32(count)),
+        ]);
+        let declared: Vec<TensorDecl> = tensors
+            .iter()
+            .map(|t| TensorDecl {
+                name: t.name.clone(),
+                shape: t.shape.clone(),
+                type_id: t.type_id,
+            })
+            .collect();
+        let mut writer = GgufWriter::create(&part(n), &keys, &declared).unwrap();
+        for t in tensors {
+            let mut data = vec![0; t.bytes as usize];
+            file.seek(SeekFrom::Start(t.offset)).unwrap();
+            file.read_exact(&mut data).unwrap();
+            writer.write(&data).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    part(1)
+}
+
+#[test]
+fn a_model_in_two_files_runs_as_the_whole_one() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let first = in_two(&model, dir.path());
+    let run = |path: &Path| {
+        let mut s = open(backend, &request(as_it_is(path, Precision::Q4_1), 64, &[])).unwrap();
+        // The library reports sizes rounded to a hundredth of a MiB.
+        let mib = s.facts().weight_bytes.unwrap() as f64 / f64::from(1 << 20);
+        (mib.round(), s.prefill(TOKENS).unwrap(), s.decode(7).unwrap())
+    };
+    assert_eq!(run(&first), run(&model));
+    // Another precision is made from both parts.
+    let made = make(backend, &first, Precision::Q8_0, None).unwrap();
+    let wanted = make(backend, &model, Precision::Q8_0, None).unwrap();
+    assert_eq!(made.size_bytes, wanted.size_bytes);
+    std::fs::remove_file(dir.path().join("m-00002-of-00002.gguf")).unwrap();
+    let e = open(backend, &request(as_it_is(&first, Precision::Q4_1), 64, &[])).err().unwrap();
+    assert!(e.to_string().contains("m-00002-of-00002.gguf"), "{e}");
 }

@@ -105,6 +105,12 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    pub fn u16(v: u16) -> Self {
+        Self { code: ValueType::U16 as u32, bytes: v.to_le_bytes().to_vec() }
+    }
+    pub fn i32(v: i32) -> Self {
+        Self { code: ValueType::I32 as u32, bytes: v.to_le_bytes().to_vec() }
+    }
     pub fn u32(v: u32) -> Self {
         Self { code: ValueType::U32 as u32, bytes: v.to_le_bytes().to_vec() }
     }
