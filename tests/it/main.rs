@@ -18,6 +18,7 @@ mod olive;
 mod onnx_workloads;
 mod onnxruntime;
 mod openvino;
+mod perplexity;
 mod probe;
 mod qnn;
 mod readers;

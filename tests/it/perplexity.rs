@@ -1,0 +1,72 @@
+//! Our quality figures against what llama-perplexity printed for the same text, model and chunks.
+
+use edge_advisor::dirs;
+use edge_advisor::model::Metric;
+use edge_advisor::quality::default_corpus;
+
+use crate::support::{edge_advisor, only_record};
+
+const MODEL: &str = "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
+/// Seven chunks of 256 tokens, as the recorded runs had.
+const CORPUS_BYTES: usize = 7600;
+
+/// A figure of llama-perplexity's statistics and its standard error.
+fn figure(text: &str, name: &str) -> (f64, f64) {
+    let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    let numbers: Vec<f64> = line[name.len()..]
+        .split_whitespace()
+        .filter_map(|w| w.trim_start_matches(':').parse().ok())
+        .collect();
+    (numbers[0], numbers[1])
+}
+
+#[test]
+fn quality_agrees_with_llama_perplexity_within_its_error() {
+    let model = dirs::data().join(MODEL);
+    let ready = edge_advisor::backend::find("llama.cpp").unwrap().availability().is_ready();
+    if !ready || !model.is_file() {
+        assert!(std::env::var("CI").is_err(), "tests/run installs llama.cpp and {model:?}");
+        eprintln!("skipped: llama.cpp or the model is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = dir.path().join("corpus.txt");
+    let text = default_corpus();
+    std::fs::write(&corpus, &text[..text.floor_char_boundary(CORPUS_BYTES)]).unwrap();
+    let out = dir.path().join("out");
+    edge_advisor()
+        .args(["bench", "--backend", "llama.cpp", "--precision", "Q8_0,Q4_0", "--device", "cpu"])
+        .args(["--prompt", "16", "--decode", "4", "--allow-invalid", "--max-foreign-cpus", "1000"])
+        .args(["--quiet", "--seed", "1", "--corpus"])
+        .arg(&corpus)
+        .arg("--model")
+        .arg(&model)
+        .arg("--out")
+        .arg(&out)
+        .assert()
+        .success();
+    let record = only_record(&out);
+    assert_eq!(record.cases.len(), 2);
+    for case in &record.cases {
+        let precision = case.case.precision.name();
+        let theirs = match precision {
+            "Q8_0" => include_str!("../fixtures/llama-perplexity/Q8_0.txt"),
+            _ => include_str!("../fixtures/llama-perplexity/Q4_0.txt"),
+        };
+        let mean = |metric, of: fn(f64) -> f64| {
+            let chunks = case.samples(metric);
+            assert_eq!(chunks.len(), 7, "{precision} {metric}");
+            chunks.iter().map(|x| of(*x)).sum::<f64>() / 7.0
+        };
+        for (name, ours) in [
+            ("Mean    KLD", mean(Metric::KlDivergence, |x| x)),
+            ("Same top p", mean(Metric::Top1Agreement, |x| 100.0 * x)),
+            ("Mean    Δp", mean(Metric::TokenProbDelta, |x| 100.0 * x)),
+            ("Mean ln(PPL(Q)/PPL(base))", mean(Metric::PerplexityRatio, f64::ln)),
+        ] {
+            let (wanted, error) = figure(theirs, name);
+            eprintln!("{precision} {name}: {ours:.5}, llama-perplexity {wanted} ± {error}");
+            assert!((ours - wanted).abs() <= error, "{precision} {name}: {ours}");
+        }
+    }
+}
