@@ -36,11 +36,15 @@ pub fn run(name: &str, data: &[u8]) {
     target(data);
 }
 
-/// A file of this process with that content, in memory where there is such a place.
-fn file(name: &str, data: &[u8]) -> PathBuf {
+/// This process's directory for files, in memory where there is such a place.
+pub fn scratch() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let dir = base.join(format!("edge-advisor-fuzz-{}", std::process::id()));
+    base.join(format!("edge-advisor-fuzz-{}", std::process::id()))
+}
+
+fn file(name: &str, data: &[u8]) -> PathBuf {
+    let dir = scratch();
     std::fs::create_dir_all(&dir).expect("a scratch directory");
     let path = dir.join(name);
     std::fs::write(&path, data).expect("a scratch file");

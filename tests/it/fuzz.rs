@@ -155,6 +155,7 @@ fn one_target() {
         }
         count += 1;
     }
+    let _ = std::fs::remove_dir_all(targets::scratch());
     let resident = resident_peak_kib();
     println!("{target}: {count} inputs, {} MiB at most", resident >> 10);
     assert!(resident < RESIDENT_KIB, "{target} took {} MiB", resident >> 10);

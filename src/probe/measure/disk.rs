@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::probe::capability::Rate;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const BYTES: usize = 192 << 20;
 
 /// Writes a file, drops it from the page cache and reads it back; `Err` says why there is no number.

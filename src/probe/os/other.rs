@@ -11,7 +11,7 @@ pub(crate) fn affinity() -> Option<Vec<u32>> {
 }
 
 pub(crate) fn disk_free(path: &str) -> Option<u64> {
-    let disks = sysinfo::Disks::new_with_refreshed_list();
+    let disks = sysinfo::Disks::new_with_refreshed_list().ok()?;
     let path = std::path::Path::new(path);
     let holding = disks.iter().filter(|d| path.starts_with(d.mount_point()));
     holding.max_by_key(|d| d.mount_point().as_os_str().len()).map(|d| d.available_space())
