@@ -11,7 +11,7 @@ use crate::backend::{self, Backend, BackendDevice};
 use crate::worker::{Ended, Event, Request, Supervisor};
 
 /// A driver that hangs must not hang the listing.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What one framework answered.
 #[derive(Debug, Default, Serialize)]
@@ -22,11 +22,15 @@ pub(crate) struct Answer {
     pub problem: String,
 }
 
-/// Asks every installed framework that is loaded as a library, by backend id.
+/// Asks every installed framework that is loaded as a library, by backend id, all at once: the slowest sets the pace.
 pub(super) fn of_installed() -> BTreeMap<&'static str, Answer> {
     let ready =
         |b: &&&dyn Backend| b.info().listed && b.library().is_some() && b.availability().is_ready();
-    backend::all().iter().filter(ready).map(|b| (b.info().id, of(b.info().id))).collect()
+    let ids: Vec<_> = backend::all().iter().filter(ready).map(|b| b.info().id).collect();
+    std::thread::scope(|s| {
+        let asked: Vec<_> = ids.into_iter().map(|id| (id, s.spawn(move || of(id)))).collect();
+        asked.into_iter().map(|(id, answer)| (id, answer.join().unwrap_or_default())).collect()
+    })
 }
 
 /// Asks one framework.

@@ -245,14 +245,20 @@ fn basis(o: &Observation, parts: &Parts) -> String {
             o.layers,
             share(Part::Overhead) / o.layers * 1e6
         ),
-        Task::Prefill => format!(
-            "{:.2} TFLOP / ({:.2} x {:.1} TFLOP/s) + {:.1} ms weights + {:.1} ms overhead",
-            parts.ideal[1] * o.matrix_tflops,
-            efficiency(Part::Compute),
-            o.matrix_tflops,
-            share(Part::Bandwidth) * 1e3,
-            share(Part::Overhead) * 1e3
-        ),
+        Task::Prefill => {
+            let tera = parts.ideal[1] * o.matrix_tflops;
+            let work = match tera < 0.1 {
+                true => format!("{:.2} GFLOP", tera * 1e3),
+                false => format!("{tera:.2} TFLOP"),
+            };
+            format!(
+                "{work} / ({:.2} x {:.1} TFLOP/s) + {:.1} ms weights + {:.1} ms overhead",
+                efficiency(Part::Compute),
+                o.matrix_tflops,
+                share(Part::Bandwidth) * 1e3,
+                share(Part::Overhead) * 1e3
+            )
+        }
     }
 }
 

@@ -191,7 +191,10 @@ fn devices(
         let skip = |reason| vec![(name.clone(), Some(CaseOutcome::Skipped { reason }))];
         let all = match listed(backend) {
             Ok(all) => all,
-            Err(why) => return skip(format!("its devices cannot be listed: {why}")),
+            Err(why) => {
+                let error = format!("its devices cannot be listed: {why}");
+                return vec![(name.clone(), Some(CaseOutcome::Failed { error }))];
+            }
         };
         let (usable, others): (Vec<_>, Vec<_>) =
             all.iter().filter(|d| fits(d.kind)).partition(|d| d.problem.is_empty());

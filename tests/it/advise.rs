@@ -328,3 +328,22 @@ fn verify_measures_the_best_here_and_then_says_measured() {
     let choices = std::iter::once(&answer["pick"]).chain(answer["runners_up"].as_array().unwrap());
     assert_eq!(choices.filter(|c| c["measured"] == true).count(), usize::from(measured), "{text}");
 }
+
+#[test]
+fn the_commands_for_a_graph_that_is_a_file_name_that_file() {
+    let model = edge_advisor::dirs::data().join("models/magika/model.onnx");
+    if !model.is_file() {
+        assert!(std::env::var("CI").is_err(), "tests/run pulls {model:?}");
+        eprintln!("skipped: magika is not here");
+        return;
+    }
+    let output = crate::support::edge_advisor()
+        .args(["recommend", "--format", "json", "--framework", "openvino"])
+        .arg(&model)
+        .output()
+        .unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let run = answer["pick"]["commands"]["run"].as_str().unwrap_or_default();
+    let file = model.to_str().unwrap();
+    assert!(run.contains(file) && !run.contains("HF_REPOSITORY"), "{answer:#}");
+}

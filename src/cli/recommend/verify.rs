@@ -38,7 +38,7 @@ pub(super) fn verify(
         output.note(format!("measuring {backend} {precision} ..."));
         let (out, prompt) = (args.evidence.to_string_lossy(), args.prompt.to_string());
         let (model, precision) = (source.path.to_string_lossy(), precision.name());
-        let mut words = vec!["--quick", "--allow-invalid", "--backend", backend];
+        let mut words = vec!["--quick", "--allow-invalid", "--device", "cpu", "--backend", backend];
         words.extend(["--precision", precision, "--model", &model]);
         words.extend(["--out", &out, "--prompt", &prompt]);
         if source.synthetic {
