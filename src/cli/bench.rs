@@ -1,5 +1,6 @@
 //! `bench`: a suite, or a few flags that make one, run and recorded.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -163,9 +164,22 @@ pub(super) fn run_inside(words: &[&str], output: &Output) -> CliResult {
     run(&line.args, &Output { nested: true, ..output.clone() })
 }
 
-/// The runs that a directory holds.
-pub(super) fn runs_in(dir: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect()
+/// As [`run_inside`], into `dir`: the runs it made; an error where it made none.
+pub(super) fn run_into(
+    dir: &Path,
+    words: &[&str],
+    output: &Output,
+) -> Result<Vec<PathBuf>, CliError> {
+    let runs = || -> Vec<PathBuf> {
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect()
+    };
+    let (before, out) = (runs(), dir.to_string_lossy());
+    let outcome = run_inside(&[words, &["--out", &out]].concat(), output);
+    let made: Vec<PathBuf> = runs().into_iter().filter(|d| !before.contains(d)).collect();
+    match outcome {
+        Err(e) if made.is_empty() => Err(e),
+        _ => Ok(made),
+    }
 }
 
 /// Runs the command.
@@ -457,9 +471,15 @@ fn is_graph(name: &str) -> bool {
 }
 
 fn plan(suite: &Suite, device: &Device, seed: u64) -> Result<Plan, CliError> {
-    let listed = |backend: &str| match devices::of(backend) {
-        answer if answer.problem.is_empty() => Ok(answer.devices),
-        answer => Err(answer.problem),
+    // Asking starts a worker: once a backend, however many models and names ask.
+    let answers = RefCell::new(BTreeMap::new());
+    let listed = |backend: &str| {
+        let mut answers = answers.borrow_mut();
+        let answer = answers.entry(backend.to_owned()).or_insert_with(|| devices::of(backend));
+        match answer.problem.as_str() {
+            "" => Ok(answer.devices.clone()),
+            why => Err(why.to_owned()),
+        }
     };
     Plan::expand(suite, &resolve, &listed, device.cpu.threads.max(1), seed).map_err(|e| {
         let hint = match &e {

@@ -63,16 +63,8 @@ pub fn run(args: &Args, output: &Output) -> CliResult {
 /// Runs `bench --quick` into a directory of its own and returns the runs it made.
 fn measure(model: &str, args: &Args, output: &Output) -> Result<Vec<PathBuf>, CliError> {
     let dir = crate::dirs::data().join("calibration").join("runs");
-    let before = bench::runs_in(&dir);
-    let out = dir.to_string_lossy();
-    let cells = ["--backend", &args.backend, "--precision", &args.precision, "--out", &out];
-    let outcome = bench::run_inside(&[&["--quick", "--model", model][..], &cells].concat(), output);
-    let made: Vec<PathBuf> =
-        bench::runs_in(&dir).into_iter().filter(|d| !before.contains(d)).collect();
-    match outcome {
-        Err(e) if made.is_empty() => Err(e),
-        _ => Ok(made),
-    }
+    let cells = ["--backend", &args.backend, "--precision", &args.precision];
+    bench::run_into(&dir, &[&["--quick", "--model", model][..], &cells].concat(), output)
 }
 
 /// The shape of a case's model: from the file that ran where it is GGUF, else from the catalogue.

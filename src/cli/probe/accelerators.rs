@@ -62,16 +62,14 @@ fn is_accelerator(d: &crate::backend::BackendDevice) -> bool {
 fn run(backend: &str, device: &str, output: &Output) -> Result<(PathBuf, CaseRecord), CliError> {
     let model = synthetic::of(&entry(), Precision::F16, output)?;
     let runs = dirs::data().join("accelerators");
-    let before = bench::runs_in(&runs);
-    let (model, dir) = (model.to_string_lossy(), runs.to_string_lossy());
-    let prompt = PROMPT.to_string();
+    let (model, prompt) = (model.to_string_lossy(), PROMPT.to_string());
     let words = [
         &["--quick", "--no-quality", "--backend", backend, "--device", device][..],
         &["--precision", "F16", "--model", &model, "--prompt", &prompt, "--decode", DECODE],
-        &["--deadline", DEADLINE_S, "--out", &dir],
+        &["--deadline", DEADLINE_S],
     ];
-    bench::run_inside(&words.concat(), &Output { quiet: true, ..output.clone() })?;
-    let made = bench::runs_in(&runs).into_iter().find(|d| !before.contains(d));
+    let quiet = Output { quiet: true, ..output.clone() };
+    let made = bench::run_into(&runs, &words.concat(), &quiet)?.into_iter().next();
     let made = made.ok_or_else(|| CliError::setup("the run left no record"))?;
     let record = RunRecord::load(&made).map_err(CliError::from_error)?;
     let case = record.cases.into_iter().next();
