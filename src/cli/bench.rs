@@ -103,6 +103,9 @@ pub(crate) struct Args {
     /// Go on decoding (or inferring) for that long after each case's samples, and show how speed and heat develop.
     #[arg(long, value_name = "TIME", value_parser = super::size::duration)]
     sustain: Option<f64>,
+    /// Load once more before, with the file out of the page cache, as after a boot (Linux).
+    #[arg(long)]
+    cold_load: bool,
     /// Do not measure quality.
     #[arg(long)]
     no_quality: bool,
@@ -376,6 +379,7 @@ fn wanted_suite(args: &Args, output: &Output) -> Result<Suite, CliError> {
     protocol.foreign_cpus_max = args.max_foreign_cpus.unwrap_or(protocol.foreign_cpus_max);
     protocol.cooldown_s = args.cooldown.unwrap_or(protocol.cooldown_s);
     protocol.sustain_s = args.sustain.unwrap_or(protocol.sustain_s);
+    protocol.cold_load |= args.cold_load;
     suite.protocol = ProtocolChoice::Custom(protocol);
     Ok(suite)
 }

@@ -4,7 +4,7 @@ use super::comparison::Design;
 use super::metrics::{centre, is_quality, to_scale};
 use super::policy::RuleFor;
 use super::side::{Run, SideCase};
-use crate::model::Metric;
+use crate::model::{Metric, Unit};
 use crate::stats::{self, Estimate};
 
 /// Spread between runs that is never believed to be smaller: timers, page rounding. On the log scale.
@@ -70,6 +70,11 @@ pub(crate) fn change(
     let base_runs = samples(metric, &base.runs);
     let head_runs = samples(metric, &head.runs);
     check(metric, &base_runs, &head_runs)?;
+    if metric.unit() == Unit::Joules && base.energy_scopes != head.energy_scopes {
+        let list = |s: &SideCase| s.energy_scopes.iter().cloned().collect::<Vec<_>>().join(", ");
+        let why = format!("energy of {} in base, of {} in head", list(base), list(head));
+        return Err(NoChange::NotComparable(why));
+    }
     let base_values = values(metric, &base_runs);
     let head_values = values(metric, &head_runs);
     let middle = |v: &[f64]| stats::median(v).unwrap_or(f64::NAN);

@@ -40,6 +40,8 @@ pub(crate) struct SideCase {
     pub failures: Vec<String>,
     /// Known limits: unsupported, skipped.
     pub limits: Vec<String>,
+    /// What its energy counters cover (`CPU package`, `GPU board`).
+    pub energy_scopes: BTreeSet<String>,
 }
 
 /// A side, checked for what would make its numbers count wrongly.
@@ -171,8 +173,11 @@ fn add(cases: &mut BTreeMap<String, SideCase>, record: &CaseRecord, clock: bool)
         runs: Vec::new(),
         failures: Vec::new(),
         limits: Vec::new(),
+        energy_scopes: BTreeSet::new(),
     });
     if record.outcome.is_completed() {
+        let scope = record.energy.iter().map(|e| e.scope.clone()).filter(|s| !s.is_empty());
+        entry.energy_scopes.extend(scope);
         let samples = record.series.iter().map(|s| (s.metric, s.samples.clone())).collect();
         let started = record.started.parse().ok().filter(|_| clock);
         entry.runs.push(Run { started, samples });

@@ -100,6 +100,8 @@ pub struct Protocol {
     pub energy_s: f64,
     /// Time of the sustained measurement after the samples, in seconds; 0 for none.
     pub sustain_s: f64,
+    /// Also loads once with the variant's files out of the page cache, as after a boot.
+    pub cold_load: bool,
 }
 
 impl Default for Protocol {
@@ -117,6 +119,7 @@ impl Default for Protocol {
             idle_s: 1.0,
             energy_s: 10.0,
             sustain_s: 0.0,
+            cold_load: false,
         }
     }
 }

@@ -89,6 +89,21 @@ impl CaseOutcome {
         }
     }
 
+    /// The free text, where it has some.
+    pub fn text_mut(&mut self) -> Option<&mut String> {
+        match self {
+            CaseOutcome::Invalid { why: text }
+            | CaseOutcome::Unsupported { reason: text }
+            | CaseOutcome::Failed { error: text }
+            | CaseOutcome::OutOfMemory { detail: text }
+            | CaseOutcome::ProtocolError { detail: text }
+            | CaseOutcome::Skipped { reason: text } => Some(text),
+            CaseOutcome::Completed | CaseOutcome::TimedOut { .. } | CaseOutcome::Crashed { .. } => {
+                None
+            }
+        }
+    }
+
     /// One line for a reader: why, where there is a why.
     pub fn reason(&self) -> String {
         match self {

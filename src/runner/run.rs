@@ -12,6 +12,7 @@ use super::prepare::{self, Key, Prepared};
 use super::quality::{self, QualityPlan, Tasks};
 use super::validity;
 use crate::backend::OpenRequest;
+use crate::dirs;
 use crate::model::{
     CaseOutcome, Cooldown, Device, Finding, FindingKind, HeatPoint, Metric, Phase, Variant,
     Workload,
@@ -173,7 +174,7 @@ impl Runner<'_> {
             }
             record.wall_s = before.elapsed().as_secs_f64();
             summary.count(&record.outcome);
-            writer.case(&record)?;
+            writer.case(&self.without_places(record.clone()))?;
             on_event(RunEvent::CaseFinished(&record));
         }
         if summary.noise[0].is_some() {
@@ -278,6 +279,20 @@ impl Runner<'_> {
         let name = variant.path.file_name().map(PathBuf::from).unwrap_or_default();
         let path = variant.path.strip_prefix(&self.cache).map_or(name, PathBuf::from);
         Variant { path, ..variant.clone() }
+    }
+
+    /// Leaves no place of this machine in what engines and converters said: records are shared.
+    fn without_places(&self, mut record: CaseRecord) -> CaseRecord {
+        let places = [(dirs::cache(), "<cache>"), (dirs::data(), "<data>")];
+        let texts = (record.findings.iter_mut().map(|f| &mut f.detail))
+            .chain(record.outcome.text_mut())
+            .chain([&mut record.stderr_tail]);
+        for text in texts {
+            for (place, name) in places.iter().filter(|(p, _)| p.is_absolute()) {
+                *text = text.replace(&*place.to_string_lossy(), name);
+            }
+        }
+        record
     }
 
     fn measure(

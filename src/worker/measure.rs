@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::energy::Energy;
 use super::protocol::{Event, GraphTask, MeasureRequest};
 use super::serve::Events;
-use super::{graph, process, quality};
+use super::{cold, graph, process, quality};
 use crate::backend::{Backend, BackendError, GraphSession, Session, TextSession};
 use crate::model::{Finding, FindingKind, Metric, Phase, Protocol, Workload};
 use crate::probe::{LiveHost, Thermometer};
@@ -50,6 +50,18 @@ pub(crate) fn measure(
 ) -> Result<(), BackendError> {
     let mut energy = Energy::start(&request.open.device, &request.protocol);
     events.send(&Event::Phase { phase: Phase::Load });
+    if request.protocol.cold_load {
+        match cold::evict(&request.open.variant.path) {
+            Ok(()) => {
+                let start = Instant::now();
+                drop(backend.open(&request.open)?);
+                sample(events, Metric::LoadColdNs, nanoseconds(start.elapsed()), false);
+            }
+            Err(why) => events.send(&Event::Finding {
+                finding: Finding::note(FindingKind::Note, format!("no cold load: {why}")),
+            }),
+        }
+    }
     let start = Instant::now();
     let session = backend.open(&request.open)?;
     sample(events, Metric::LoadNs, nanoseconds(start.elapsed()), false);

@@ -3,6 +3,7 @@
 //! A native crash, abort, hang or runaway allocation ends the worker and becomes an outcome; the run goes on.
 
 mod child;
+mod cold;
 mod energy;
 mod graph;
 mod measure;

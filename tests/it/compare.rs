@@ -4,7 +4,7 @@ use edge_advisor::compare::{
     Comparison, Design, GoalVerdict, Judging, Overall, Policy, Row, Side, Verdict, compare,
     policy_from_noise,
 };
-use edge_advisor::model::{CaseOutcome, Metric, Precision};
+use edge_advisor::model::{CaseOutcome, EnergyFacts, Metric, Precision};
 use edge_advisor::record::RunRecord;
 
 use crate::records::{Run, case, noisy, slower};
@@ -209,6 +209,24 @@ fn other_devices_and_builds_are_not_comparable() {
     let mut head = quick("b", 1);
     head.header.build.profile = "debug".into();
     assert_eq!(judge(&base, &head).overall, Overall::NotComparable);
+}
+
+#[test]
+fn energy_of_other_parts_of_the_machine_is_not_comparable() {
+    let measured = |run_id, scope: &str| {
+        let energy = [(Metric::EnergyPerTokenJ, [0.5, 0.51, 0.5].as_slice())];
+        let mut run = Run::new(run_id, 0).measured(case(Precision::Q4_0), 0, &energy).done();
+        run.cases[0].energy =
+            Some(EnergyFacts { scope: scope.to_owned(), ..EnergyFacts::default() });
+        run
+    };
+    let base = measured("a", "CPU package");
+    let same = judge(&base, &measured("b", "CPU package"));
+    assert_eq!(row(&same, Metric::EnergyPerTokenJ).verdict, Verdict::Pass);
+    let other = judge(&base, &measured("b", "board"));
+    let row = row(&other, Metric::EnergyPerTokenJ);
+    assert_eq!(row.verdict, Verdict::NotComparable);
+    assert_eq!(row.reason, "energy of CPU package in base, of board in head");
 }
 
 #[test]

@@ -286,7 +286,7 @@ fn a_synthetic_model_has_the_real_ones_size_and_the_sweep_names_the_best_thread_
         .args(["bench", "--synthetic", "smollm2-135m", "--backend", "llama.cpp", "--quick"])
         .args(["--precision", "Q4_0", "--device", "all,gpu", "--sweep-threads", "--prompt", "16"])
         .args(["--decode", "4", "--allow-invalid", "--max-foreign-cpus", "1000", "--seed", "1"])
-        .args(["--format", "json", "--out"])
+        .args(["--cold-load", "--format", "json", "--out"])
         .arg(dir.path())
         .output()
         .unwrap();
@@ -300,6 +300,9 @@ fn a_synthetic_model_has_the_real_ones_size_and_the_sweep_names_the_best_thread_
     for case in &cpu {
         assert_eq!(case.outcome, CaseOutcome::Completed, "{said}");
         assert!(case.samples(Metric::KlDivergence).is_empty(), "random weights have no quality");
+        for load in [Metric::LoadNs, Metric::LoadColdNs] {
+            assert_eq!(case.samples(load).len(), 1, "{load}");
+        }
         let bytes = case.session.weight_bytes.unwrap() as f64;
         assert!((bytes / real.weight_bytes.unwrap() as f64 - 1.0).abs() < 0.01, "{bytes}");
     }

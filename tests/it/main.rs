@@ -22,7 +22,6 @@ mod perplexity;
 mod probe;
 mod qnn;
 mod readers;
-mod readme;
 mod records;
 mod report;
 #[path = "../support/records.rs"]

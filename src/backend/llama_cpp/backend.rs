@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::library::{BUILD, NAME, library, own_build, pinned};
+use super::library::{BUILD, LINKED, NAME, library, own_build, pinned};
 use super::quantize::{self, PRECISIONS};
 use super::session::LlamaSession;
 use super::tool::{BenchTool, find_program};
@@ -43,6 +43,9 @@ impl Backend for LlamaCpp {
                 },
             };
         }
+        if LINKED {
+            return Availability::Ready { version: format!("{BUILD} (linked)") };
+        }
         if runtime::find(NAME).is_none() {
             return match runtime::plan(NAME, None) {
                 Ok(_) => Availability::NotInstalled { hint: INFO.install.to_owned() },
@@ -76,6 +79,6 @@ impl Backend for LlamaCpp {
     }
 
     fn library(&self) -> Option<PathBuf> {
-        runtime::find(NAME).map(|i| i.dir)
+        if LINKED { std::env::current_exe().ok() } else { runtime::find(NAME).map(|i| i.dir) }
     }
 }

@@ -170,6 +170,22 @@ const _: () = {
     assert!(offset_of!(Tensor, name) == 256);
 };
 
+// The crate that is linked vendors the same build: its bindings, made from its headers, must agree.
+#[cfg(feature = "llama-cpp-linked")]
+const _: () = {
+    use llama_cpp_sys_2 as sys;
+    assert!(size_of::<ModelParams>() == size_of::<sys::llama_model_params>());
+    assert!(offset_of!(ModelParams, load_mtp) == offset_of!(sys::llama_model_params, load_mtp));
+    assert!(size_of::<ContextParams>() == size_of::<sys::llama_context_params>());
+    assert!(
+        offset_of!(ContextParams, ctx_other) == offset_of!(sys::llama_context_params, ctx_other)
+    );
+    assert!(size_of::<Batch>() == size_of::<sys::llama_batch>());
+    assert!(size_of::<QuantizeParams>() == size_of::<sys::llama_model_quantize_params>());
+    assert!(size_of::<Tensor>() == size_of::<sys::ggml_tensor>());
+    assert!(OP_MUL_MAT_ID as i64 == sys::GGML_OP_MUL_MAT_ID as i64);
+};
+
 /// `ggml_type` ids of KV caches.
 pub(super) const KV_TYPES: &[(&str, c_int)] = &[
     ("f32", 0),
@@ -214,6 +230,13 @@ macro_rules! api {
                     // SAFETY: the signatures are those of the pinned build's headers.
                     *unsafe { library.get(stringify!($name)) }.map_err(|_| stringify!($name))?
                 },)* })
+            }
+
+            /// The functions that are linked in.
+            #[cfg(feature = "llama-cpp-linked")]
+            pub(super) fn linked() -> Self {
+                unsafe extern "C" { $(fn $name($(_: $arg),*) $(-> $ret)?;)* }
+                Self { $($name,)* }
             }
         }
     };

@@ -28,12 +28,24 @@ pub(super) struct Llama {
 /// Loads the installed library, or says why not.
 pub(super) fn library() -> Result<&'static Llama, BackendError> {
     static LOADED: OnceLock<Result<Llama, String>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| {
-        let installed = pinned().map_err(|e| e.to_string())?;
-        // SAFETY: the files are those of the pinned package, whose layout `ffi` matches.
-        unsafe { load(&installed.dir) }
-    });
+    let loaded = LOADED.get_or_init(obtain);
     loaded.as_ref().map_err(|e| BackendError::Failed(e.clone()))
+}
+
+/// True where llama.cpp was compiled into this program.
+pub(super) const LINKED: bool = cfg!(feature = "llama-cpp-linked");
+
+#[cfg(not(feature = "llama-cpp-linked"))]
+fn obtain() -> Result<Llama, String> {
+    let installed = pinned().map_err(|e| e.to_string())?;
+    // SAFETY: the files are those of the pinned package, whose layout `ffi` matches.
+    unsafe { load(&installed.dir) }
+}
+
+#[cfg(feature = "llama-cpp-linked")]
+fn obtain() -> Result<Llama, String> {
+    // SAFETY: `ffi` asserts that it matches the bindings of the crate that is linked.
+    unsafe { start(ffi::Api::linked(), Vec::new(), None) }
 }
 
 /// The directory of a build of the user's own, which is driven through its programs and not loaded.
@@ -71,7 +83,20 @@ unsafe fn load(dir: &Path) -> Result<Llama, String> {
     let api = unsafe { ffi::Api::load(llama) }.map_err(|symbol| {
         format!("the library in `{}` lacks `{symbol}`: not {BUILD}", dir.display())
     })?;
-    // SAFETY: no other thread uses the library yet; arguments live through the calls.
+    // SAFETY: as above.
+    unsafe { start(api, libraries, Some(dir)) }
+}
+
+/// Loads the backends in `dir`; where llama.cpp is linked in, they are too.
+///
+/// # Safety
+/// `api` must be the build that [`ffi`] matches, not in use yet, and stay loaded with `libraries`.
+unsafe fn start(
+    api: ffi::Api,
+    libraries: Vec<Library>,
+    dir: Option<&Path>,
+) -> Result<Llama, String> {
+    // SAFETY: see above.
     unsafe {
         let version = text((api.llama_version)());
         if version != ffi::LIBRARY_VERSION {
@@ -79,8 +104,10 @@ unsafe fn load(dir: &Path) -> Result<Llama, String> {
             return Err(format!("the library says it is {version}, {BUILD} says {wanted}"));
         }
         (api.llama_log_set)(log::capture, std::ptr::null_mut());
-        let dir_c = c_path(dir).map_err(|e| e.to_string())?;
-        (api.ggml_backend_load_all_from_path)(dir_c.as_ptr());
+        if let Some(dir) = dir {
+            let dir = c_path(dir).map_err(|e| e.to_string())?;
+            (api.ggml_backend_load_all_from_path)(dir.as_ptr());
+        }
         if (api.ggml_backend_dev_count)() == 0 {
             return Err("the library found no device, not even a CPU".to_owned());
         }

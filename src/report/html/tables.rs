@@ -97,13 +97,14 @@ fn quant_row(q: &QuantRow) -> Markup {
     }
 }
 
-const SHOWN: [Metric; 11] = [
+const SHOWN: [Metric; 12] = [
     Metric::DecodeTokS,
     Metric::PrefillTokS,
     Metric::TtftNs,
     Metric::LatencyNs,
     Metric::ThroughputPerS,
     Metric::LoadNs,
+    Metric::LoadColdNs,
     Metric::PeakRssBytes,
     Metric::SustainedRatio,
     Metric::EnergyPerTokenJ,

@@ -1,14 +1,14 @@
-//! The README's tour, typed line by line.
+//! The README's tour, typed line by line. A binary of its own, so that it runs alone: it benches real engines with a
+//! user's deadlines, and those spin at barriers (slower by 100 times where two want the same cores).
 
 use std::path::Path;
 
+use assert_cmd::Command;
 use tempfile::TempDir;
-
-use crate::support::edge_advisor;
 
 /// The commands of the README's console blocks, in order, without their comments.
 fn commands() -> Vec<String> {
-    let text = include_str!("../../README.md");
+    let text = include_str!("../README.md");
     let inside = text.split("```console\n").skip(1).map(|b| b.split("```").next().unwrap());
     let lines = inside.flat_map(str::lines).filter_map(|l| l.strip_prefix("$ "));
     lines.map(|l| l.split(" #").next().unwrap().trim().to_owned()).collect()
@@ -35,9 +35,9 @@ fn every_command_of_the_tour_works_as_it_stands() {
         let words = line.split_whitespace().map(|word| {
             if word.starts_with("reports/") { newest_run(dir.path()) } else { word.to_owned() }
         });
-        // The machine is busy with other tests: a noisy case is no fault of the tour's.
+        // A noisy machine is no fault of the tour's.
         let busy = line.starts_with("bench").then_some(["--max-foreign-cpus", "1000"]);
-        let output = edge_advisor()
+        let output = Command::new(env!("CARGO_BIN_EXE_edge-advisor"))
             .args(words)
             .args(busy.into_iter().flatten())
             .current_dir(dir.path())
