@@ -5,11 +5,14 @@
 //! LLAMA_BENCH_DIR=/path/to/build/bin BENCH_MODEL=model.gguf cargo bench --bench llama_cpp
 //! ```
 //!
-//! `BENCH_ROUNDS` (default 7) rounds of both, alternating which goes first; `BENCH_THREADS` (default: all). For the
+//! `BENCH_ROUNDS` (default 20) rounds of both, each with a fresh context, alternating which goes first; `BENCH_THREADS`
+//! (default: all). Printed is the geometric mean of the rounds' ratios with its 95 % interval. For the
 //! same kernels on both sides let llama-bench load the installed libraries: put links named as it wants them
 //! (`libllama.so.0`, `libggml.so.0`, `libggml-base.so.0`) to the files of `edge-advisor runtime path llama.cpp` into a
 //! directory, name that in LD_LIBRARY_PATH, and run from the installed directory. Absolute numbers move with
-//! the machine's load; the ratio of medians does not, as long as the load is steady.
+//! the machine's load; the ratio moves less.
+
+mod anchor;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,43 +29,17 @@ fn main() {
         println!("skipped: set LLAMA_BENCH_DIR and BENCH_MODEL (see the head of this file)");
         return;
     };
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse().ok());
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-    let threads = number("BENCH_THREADS").unwrap_or(cores);
-    let rounds = number("BENCH_ROUNDS").unwrap_or(7);
-    let mut session = open(&model, threads);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..rounds + 1 {
-        let mut both = [None, None];
-        for side in [round % 2, (round + 1) % 2] {
-            both[side as usize] = Some(match side {
-                0 => measure(session.as_mut()),
-                _ => llama_bench(&dir, &model, threads),
-            });
-        }
-        // The first round warms both up.
-        if let ([Some(a), Some(b)], true) = (both, round > 0) {
-            println!(
-                "round {round}: ours {:.1}/{:.1}, llama-bench {:.1}/{:.1}",
-                a.0, a.1, b.0, b.1
-            );
-            ours.push(a);
-            theirs.push(b);
-        }
-    }
-    let ratio = |pick: fn(&(f64, f64)) -> f64| {
-        let median = |v: &[(f64, f64)]| {
-            let mut x: Vec<f64> = v.iter().map(pick).collect();
-            x.sort_by(f64::total_cmp);
-            x[x.len() / 2]
-        };
-        median(&ours) / median(&theirs)
-    };
-    println!(
-        "ours / llama-bench: pp{PROMPT} {:.3}, tg{DECODE} {:.3}",
-        ratio(|v| v.0),
-        ratio(|v| v.1)
+    let (threads, rounds) = (anchor::threads(), anchor::number("BENCH_ROUNDS").unwrap_or(20));
+    let pairs = anchor::interleaved(
+        rounds,
+        || measure(open(&model, threads).as_mut()),
+        || llama_bench(&dir, &model, threads),
     );
+    for (a, b) in &pairs {
+        println!("ours {:.1}/{:.1}, llama-bench {:.1}/{:.1}", a.0, a.1, b.0, b.1);
+    }
+    anchor::print_ratio("pp512, ours / llama-bench", pairs.iter().map(|(a, b)| (a.0, b.0)));
+    anchor::print_ratio("tg128, ours / llama-bench", pairs.iter().map(|(a, b)| (a.1, b.1)));
 }
 
 fn path(name: &str) -> Option<PathBuf> {
@@ -101,6 +78,8 @@ fn open(model: &Path, threads: u32) -> Box<dyn TextSession> {
 fn measure(session: &mut dyn TextSession) -> (f64, f64) {
     let tokens: Vec<u32> =
         (0..PROMPT).map(|i| i.wrapping_mul(2_654_435_761) % session.vocabulary()).collect();
+    // As llama-bench does before it counts.
+    session.prefill(&tokens).expect("warm-up");
     session.reset().expect("reset");
     let start = Instant::now();
     session.prefill(&tokens).expect("prefill");

@@ -115,6 +115,9 @@ pub(crate) struct Args {
     /// A llama.cpp build of your own: its llama-bench measures instead of the managed library.
     #[arg(long, value_name = "DIR")]
     llama_cpp_dir: Option<PathBuf>,
+    /// Do not add the run to this machine's history.
+    #[arg(long)]
+    no_history: bool,
     /// Label kept in the record.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
@@ -349,7 +352,9 @@ fn finish(args: &Args, s: &RunSummary, dir: &Path, output: &Output) -> CliResult
             after * 100.0
         ));
     }
-    super::history::keep(dir, output);
+    if !args.no_history {
+        super::history::keep(dir, output);
+    }
     if s.interrupted {
         output.note(format!("stopped; go on with: edge-advisor bench --resume {path}"));
         return Ok(exit::INTERRUPTED);

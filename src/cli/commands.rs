@@ -41,6 +41,9 @@ enum Command {
     Report(super::report::Args),
     Calibrate(super::calibrate::Args),
     Runtime(super::runtime::Args),
+    SelfCheck(super::self_check::Args),
+    Completions(super::completions::Args),
+    Man(super::man::Args),
 }
 
 fn dispatch(command: Command, output: &Output) -> CliResult {
@@ -60,6 +63,9 @@ fn dispatch(command: Command, output: &Output) -> CliResult {
         Command::Report(args) => super::report::run(&args, output),
         Command::Calibrate(args) => super::calibrate::run(&args, output),
         Command::Runtime(args) => super::runtime::run(&args, output),
+        Command::SelfCheck(args) => super::self_check::run(&args, output),
+        Command::Completions(args) => super::completions::run(&args, output),
+        Command::Man(args) => super::man::run(&args, output),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::{CliError, CliResult, Format, Output, exit};
 use crate::model::{Device, Fact, ProcessorKind, Source};
 use crate::profile::{Library, Overrides, Profile, ProfileError, read_file};
+use crate::report::{paragraph, plain};
 
 /// Device profiles: published figures of devices that are not here.
 #[derive(Debug, Args)]
@@ -154,12 +155,16 @@ fn describe(p: &Profile, d: &Device) -> String {
             }
         }
     }
-    t.push_str(&format!("\n  confidence  {}\n  source      {}\n", p.confidence, p.source));
+    let mut line = |label: &str, text: &str| {
+        t.push_str(&paragraph(&format!("  {label:<12}"), &plain(text), 80));
+    };
+    line("confidence", &p.confidence);
+    line("source", &p.source);
     if !p.unverified.is_empty() {
-        t.push_str(&format!("  unverified  {}\n", p.unverified.join(", ")));
+        line("unverified", &p.unverified.join(", "));
     }
     for problem in &d.problems {
-        t.push_str(&format!("  note        {} ({})\n", problem.what, problem.hint));
+        line("note", &format!("{} ({})", problem.what, problem.hint));
     }
     t
 }

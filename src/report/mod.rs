@@ -16,5 +16,5 @@ pub mod trend;
 mod view;
 
 pub use formats::ReportFormat;
-pub(crate) use text::{plain, shorten};
+pub(crate) use text::{paragraph, plain, shorten, wrap};
 pub use view::*;

@@ -4,7 +4,7 @@ use tabled::builder::Builder;
 use tabled::settings::{Padding, Style};
 
 use super::cells;
-use super::text;
+use super::text::{self, paragraph, wrap};
 use super::view::{HeadlineRow, View};
 
 /// Width of each column; with four separators the widest line has 80 characters.
@@ -14,7 +14,7 @@ const WIDTHS: [usize; 5] = [13, 12, 14, 17, 20];
 pub fn render(view: &View) -> String {
     let mut out = String::new();
     for sentence in &view.verdict {
-        out.push_str(&wrap(sentence, 80));
+        out.push_str(&paragraph("", sentence, 80));
     }
     out.push('\n');
     let mut builder = Builder::default();
@@ -36,7 +36,7 @@ pub fn render(view: &View) -> String {
         out.push('\n');
     }
     for note in &view.notes {
-        out.push_str(&wrap(&format!("note: {note}"), 80));
+        out.push_str(&paragraph("", &format!("note: {note}"), 80));
     }
     out
 }
@@ -83,28 +83,5 @@ fn push_line(text: &mut String, line: &str) {
 
 /// Each line on its own, so that meant line ends stay.
 fn wrap_lines(text: &str, width: usize) -> String {
-    let wrapped: String = text.lines().map(|line| wrap(line, width)).collect();
-    wrapped.trim_end().to_owned()
-}
-
-/// Breaks at spaces, and within a word that is wider than the line. Every line ends with a line feed.
-fn wrap(text: &str, width: usize) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        let letters: Vec<char> = word.chars().collect();
-        for (i, piece) in letters.chunks(width).enumerate() {
-            if column > 0 && (i > 0 || column + 1 + piece.len() > width) {
-                out.push('\n');
-                column = 0;
-            } else if column > 0 {
-                out.push(' ');
-                column += 1;
-            }
-            out.extend(piece);
-            column += piece.len();
-        }
-    }
-    out.push('\n');
-    out
+    text.lines().flat_map(|line| wrap(line, width)).collect::<Vec<_>>().join("\n")
 }

@@ -83,6 +83,43 @@ fn clean(s: &str, keep_lines: bool) -> String {
         .collect()
 }
 
+/// Lines of at most `width` characters, broken at spaces, and within a word that is wider than the line. Never empty.
+pub(crate) fn wrap(s: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut column = 0;
+    for word in s.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for (i, piece) in letters.chunks(width.max(1)).enumerate() {
+            let line = lines.last_mut().expect("never empty");
+            if column > 0 && (i > 0 || column + 1 + piece.len() > width) {
+                lines.push(piece.iter().collect());
+                column = piece.len();
+                continue;
+            }
+            if column > 0 {
+                line.push(' ');
+                column += 1;
+            }
+            line.extend(piece);
+            column += piece.len();
+        }
+    }
+    lines
+}
+
+/// [`wrap`] as one text: `first` before the first line, as much space before the others, a line feed behind each.
+pub(crate) fn paragraph(first: &str, s: &str, width: usize) -> String {
+    let indent = first.chars().count();
+    let lines = wrap(s, width.saturating_sub(indent));
+    let mut out = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        let before = if i == 0 { first.to_owned() } else { " ".repeat(indent) };
+        out.push_str(format!("{before}{line}").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
 /// Cut to `max` characters, with an ellipsis where something was lost.
 pub(crate) fn shorten(s: &str, max: usize) -> String {
     if s.chars().count() <= max {
@@ -173,6 +210,15 @@ mod tests {
         assert_eq!(csv_text("\t=1"), "' =1");
         assert_eq!(markdown("a|b <script> @me `x`"), "a\\|b &lt;script&gt; &#64;me \\`x\\`");
         assert!(!markdown("see https://x").contains("://"));
+    }
+
+    #[test]
+    fn wrapping_keeps_the_width_even_for_long_words() {
+        let lines = wrap(&format!("a {} b", "x".repeat(100)), 30);
+        assert!(lines.iter().all(|l| l.chars().count() <= 30), "{lines:?}");
+        assert_eq!(lines.concat().replace(' ', "").len(), 102);
+        assert_eq!(wrap("", 10), [""]);
+        assert_eq!(paragraph("note: ", "one two three", 13), "note: one two\n      three\n");
     }
 
     #[test]

@@ -30,5 +30,7 @@ mod runtime;
 mod sessions;
 mod simulation;
 mod support;
+#[cfg(unix)]
+mod terminal;
 mod tidy;
 mod trust;

@@ -57,7 +57,7 @@ fn text(
     let name: String = spec.name.chars().filter(|c| !c.is_control()).take(40).collect();
     let width = precision.map_or("as stored".to_owned(), |p| p.to_string());
     let mut out = format!(
-        "{name}, {width}, {} tokens of context, KV {}, {}\n\n",
+        "{name}\n{width}, {} tokens of context, KV {}, {}\n\n",
         args.context,
         args.kv.name(),
         args.backend

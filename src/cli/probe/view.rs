@@ -7,6 +7,7 @@ use crate::model::{Fact, Source};
 use crate::probe::{
     Access, CoreKind, FactChange, Gpu, GpuKind, Loader, Measured, Npu, ProbeReport, Rate,
 };
+use crate::report::{paragraph, plain, wrap};
 
 const WIDTH: usize = 80;
 const LABEL: usize = 16;
@@ -27,7 +28,7 @@ impl View {
     /// `  label   value ........ source`, wrapped; untrusted text was cleaned by the probe.
     fn row(&mut self, label: &str, value: &str, source: Option<&Source>) {
         let room = WIDTH - 2 - LABEL - 1 - TAG;
-        for (i, line) in wrap(value, room).iter().enumerate() {
+        for (i, line) in wrap(&plain(value), room).iter().enumerate() {
             let label = if i == 0 { label } else { "" };
             let tag = if i == 0 { source.map_or("", tag) } else { "" };
             let text = format!("  {label:LABEL$}{line:room$} {tag:>TAG$}");
@@ -47,10 +48,7 @@ impl View {
     }
 
     fn paragraph(&mut self, indent: &str, text: &str) {
-        for (i, line) in wrap(text, WIDTH - indent.chars().count()).iter().enumerate() {
-            let lead = if i == 0 { indent.to_owned() } else { " ".repeat(indent.chars().count()) };
-            self.0.push_str(&format!("{lead}{line}\n"));
-        }
+        self.0.push_str(&paragraph(indent, &plain(text), WIDTH));
     }
 }
 
@@ -62,35 +60,6 @@ fn tag(source: &Source) -> &'static str {
         Source::Published { .. } => "published",
         Source::Override => "given",
     }
-}
-
-/// Breaks at blanks; a longer word is cut.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut word: Vec<char> = word.chars().filter(|c| !c.is_control()).collect();
-        loop {
-            let used = lines.last().map_or(0, |l| l.chars().count());
-            let gap = usize::from(used > 0);
-            if used + gap + word.len() <= width {
-                let line = lines.last_mut().expect("never empty");
-                if gap == 1 {
-                    line.push(' ');
-                }
-                line.extend(&word);
-                break;
-            }
-            if used > 0 {
-                lines.push(String::new());
-                continue;
-            }
-            let rest = word.split_off(width.min(word.len()));
-            lines.last_mut().expect("never empty").extend(&word);
-            lines.push(String::new());
-            word = rest;
-        }
-    }
-    lines
 }
 
 fn bytes(n: u64) -> String {
@@ -452,17 +421,4 @@ pub(super) fn diff(a: &ProbeReport, b: &ProbeReport, changes: &[FactChange]) -> 
         v.row("", &format!("+ {}", shown(&c.after)), None);
     }
     v.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrapping_keeps_the_width_even_for_long_words() {
-        let lines = wrap(&format!("a {} b", "x".repeat(100)), 30);
-        assert!(lines.iter().all(|l| l.chars().count() <= 30), "{lines:?}");
-        assert_eq!(lines.concat().replace(' ', "").len(), 102);
-        assert_eq!(wrap("", 10), [""]);
-    }
 }

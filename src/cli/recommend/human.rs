@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::setup::Setup;
 use crate::advise::{CatalogueChoice, Choice, FrameworkState, Quality, Recommendation};
 use crate::predict::Estimate;
+use crate::report::paragraph;
 
 const WIDTH: usize = 80;
 /// Groups of refused candidates that are shown.
@@ -411,21 +412,7 @@ fn clip(text: &str, max: usize) -> String {
     text.chars().take(max.saturating_sub(1)).chain(['~']).collect()
 }
 
-/// Words filled to the width, every line indented, ending with a newline.
+/// Words filled to the width, every line indented, ending with a line feed.
 fn wrap(text: &str, indent: usize) -> String {
-    let pad = " ".repeat(indent);
-    let mut out = String::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > WIDTH {
-            let _ = writeln!(out, "{pad}{line}");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    let _ = writeln!(out, "{pad}{line}");
-    out
+    paragraph(&" ".repeat(indent), text, WIDTH)
 }

@@ -29,7 +29,7 @@ pub fn render(comparison: &Comparison, all: bool) -> String {
     goals(&mut out, comparison);
     noise(&mut out, comparison);
     for note in &comparison.notes {
-        wrapped(&mut out, "note: ", &text::plain(note));
+        out.push_str(&text::paragraph("note: ", &text::plain(note), WIDTH));
     }
     out
 }
@@ -54,7 +54,7 @@ fn rows(out: &mut String, rows: &[&Row]) {
             let _ = writeln!(out, "  {title:<16} {}", row.verdict.word());
         }
         if lines::is_notable(row) {
-            wrapped(out, "    ", &text::plain(&row.reason));
+            out.push_str(&text::paragraph("    ", &text::plain(&row.reason), WIDTH));
         }
     }
 }
@@ -139,25 +139,4 @@ fn spread(values: &[f64]) -> Option<(f64, f64)> {
     let low = values.iter().copied().min_by(f64::total_cmp)?;
     let high = values.iter().copied().max_by(f64::total_cmp)?;
     Some((low, high))
-}
-
-/// Text broken at spaces behind an indent.
-fn wrapped(out: &mut String, indent: &str, text: &str) {
-    let mut line = indent.to_owned();
-    let mut empty = true;
-    for word in text.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(line.trim_end());
-            out.push('\n');
-            line = " ".repeat(indent.len());
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
-    }
-    out.push_str(line.trim_end());
-    out.push('\n');
 }
