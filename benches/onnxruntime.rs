@@ -4,7 +4,7 @@
 //! ```text
 //! edge-advisor runtime install onnxruntime
 //! edge-advisor models pull smollm2-135m
-//! python3 -m venv genai && genai/bin/pip install onnxruntime-genai onnxruntime==1.32.0
+//! python3 -m venv genai && genai/bin/pip install onnxruntime-genai onnx onnxruntime==1.32.0
 //! BENCH_PYTHON=$PWD/genai/bin/python BENCH_ONNX=encoder.onnx BENCH_SHAPE=1,128 cargo bench --bench onnxruntime
 //! ```
 //!

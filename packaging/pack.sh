@@ -17,6 +17,8 @@ for shell in bash zsh fish powershell elvish; do
   "$built/$program" completions "$shell" >"$stage/$name/completions/edge-advisor.$shell"
 done
 
+packaging/sbom.py >"$stage/$name/edge-advisor.cdx.json"
+
 tar -C "$stage" -czf "dist/$name.tar.gz" "$name"
 cd dist
 if command -v sha256sum >/dev/null; then sha256sum "$name.tar.gz"; else shasum -a 256 "$name.tar.gz"; fi >"$name.tar.gz.sha256"

@@ -49,9 +49,11 @@ pub fn interleaved<T>(
     pairs
 }
 
-/// Prints the geometric mean of the rounds' ratios with its 95 % interval.
+/// Prints the ratio of both sides' medians, and the geometric mean of the rounds' ratios with its 95 % interval.
 pub fn print_ratio(what: &str, pairs: impl Iterator<Item = (f64, f64)>) {
-    let logs: Vec<f64> = pairs.map(|(a, b)| (a / b).ln()).collect();
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.unzip();
+    let logs: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| (a / b).ln()).collect();
+    let (Some(a), Some(b)) = (stats::median(&ours), stats::median(&theirs)) else { return };
     let n = logs.len() as f64;
     let (Some(mean), Some(deviation)) = (stats::mean(&logs), stats::standard_deviation(&logs))
     else {
@@ -59,7 +61,7 @@ pub fn print_ratio(what: &str, pairs: impl Iterator<Item = (f64, f64)>) {
     };
     let half = stats::student_quantile(0.975, n - 1.0) * deviation / n.sqrt();
     let [ratio, low, high] = [mean, mean - half, mean + half].map(f64::exp);
-    println!("{what}: {ratio:.3} ({low:.3} to {high:.3}, {n} rounds)");
+    println!("{what}: medians {:.3}, rounds {ratio:.3} ({low:.3} to {high:.3}, {n})", a / b);
 }
 
 /// A variant in the user's cache.

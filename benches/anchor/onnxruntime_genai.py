@@ -5,13 +5,24 @@ by {"tokens", "prefill", "decode"}: ids, tokens a second.
 """
 
 import json
+import os
 import sys
 import time
 
 import numpy as np
+import onnx
 import onnxruntime_genai as og
 
 request = json.loads(sys.stdin.readline())
+path = os.path.join(request["dir"], "model.onnx")
+graph = onnx.load(path, load_external_data=False)
+os.remove(path)
+# genai makes room for the logits of all positions unless the graph says that there is one.
+logits = next(o for o in graph.graph.output if o.name == "logits")
+positions = logits.type.tensor_type.shape.dim[1]
+positions.Clear()
+positions.dim_value = 1
+onnx.save(graph, path)
 model = og.Model(request["dir"])
 prompt = np.array(request["prompt"], np.int32)
 print(json.dumps({"ready": True}), flush=True)

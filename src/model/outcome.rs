@@ -144,6 +144,7 @@ pub enum FindingKind {
     TooFewSamples,
     TensorFallback,
     Simulated,
+    FunctionalReference,
     QualityReferenceBiased,
     Note,
 }

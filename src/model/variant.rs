@@ -42,8 +42,23 @@ pub struct Variant {
 impl Variant {
     /// True where the source was itself quantized: quality is relative to that file, not to the original.
     pub fn source_is_quantized(&self) -> bool {
-        let float = ["F16", "F32", "BF16", "F64"];
-        !self.source_type.is_empty()
-            && !float.iter().any(|f| self.source_type.eq_ignore_ascii_case(f))
+        !self.source_type.is_empty() && !is_float(&self.source_type)
+    }
+}
+
+/// Whether a storage type is a plain float; ONNX writes the names out.
+fn is_float(dtype: &str) -> bool {
+    let known = ["F16", "F32", "BF16", "F64", "FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"];
+    known.iter().any(|f| dtype.eq_ignore_ascii_case(f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_known_however_a_format_spells_them() {
+        assert!(["F16", "bf16", "FLOAT", "FLOAT16"].iter().all(|t| is_float(t)));
+        assert!(["Q4_1", "INT8", ""].iter().all(|t| !is_float(t)));
     }
 }

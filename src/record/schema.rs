@@ -99,6 +99,9 @@ pub struct SessionFacts {
     /// Operators or layers per device, e.g. `cpu: 211`.
     pub placement: BTreeMap<String, u64>,
     pub weight_bytes: Option<u64>,
+    /// Share of the weights that one decoded token reads: active experts only, one row of an input embedding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_share: Option<f64>,
     pub kv_cache_bytes: Option<u64>,
     pub compute_buffer_bytes: Option<u64>,
     pub device_memory_bytes: Option<u64>,
@@ -159,8 +162,12 @@ impl CaseRecord {
 
     /// True where a simulator stood in for the processor.
     pub fn is_simulated(&self) -> bool {
-        let all = self.findings.iter().chain(&self.session.findings);
-        all.into_iter().any(|f| f.kind == FindingKind::Simulated)
+        self.has(FindingKind::Simulated)
+    }
+
+    /// True where the case or its engine found that.
+    pub fn has(&self, kind: FindingKind) -> bool {
+        self.findings.iter().chain(&self.session.findings).any(|f| f.kind == kind)
     }
 
     /// A simulator's answers count; its times and memory do not, whoever recorded them.

@@ -1,7 +1,7 @@
 //! The run itself: prepare, measure in order, judge, append.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,10 +13,12 @@ use super::quality::{self, QualityPlan, Tasks};
 use super::validity;
 use crate::backend::OpenRequest;
 use crate::dirs;
+use crate::formats::gguf::{self, Gguf};
 use crate::model::{
     CaseOutcome, Cooldown, Device, Finding, FindingKind, HeatPoint, Metric, Phase, Variant,
     Workload,
 };
+use crate::predict::{KvPrecision, memory_plan};
 use crate::probe::{self, LiveHost, LoadMonitor};
 use crate::record::{
     CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts,
@@ -355,7 +357,7 @@ impl Runner<'_> {
         });
         findings.append(&mut facts.findings);
         record.series = series.into_values().collect();
-        record.session = facts;
+        record.session = SessionFacts { read_share: read_share(&planned.source), ..facts };
         record.findings = findings;
         let speeds: Vec<f64> = sustained.iter().filter_map(|p: &HeatPoint| p.speed).collect();
         if let Some(plateau) = stats::plateau(&speeds).filter(|p| p.start > 0.0) {
@@ -401,6 +403,13 @@ fn too_large(variant: &Variant, planned: &PlannedCase, device: &Device) -> Optio
             limit >> 20
         )
     })
+}
+
+/// See [`SessionFacts::read_share`]; `None` where the source has no header that tells.
+fn read_share(source: &Path) -> Option<f64> {
+    let spec = gguf::to_spec(&Gguf::open(source).ok()?).ok()?;
+    let plan = memory_plan(&spec, None, 1, KvPrecision::F16, "");
+    (plan.weights > 0).then(|| plan.weights_per_token as f64 / plan.weights as f64)
 }
 
 fn blank(planned: &PlannedCase, run: u32, order: u32, started: String) -> CaseRecord {

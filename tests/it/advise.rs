@@ -1,6 +1,7 @@
 //! The decision engine on real profiles: golden cases, evidence, constraints, the tree's document.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use edge_advisor::advise::{
     self, Evidence, Frameworks, Input, Measured, Objective, QualityTable, Recommendation, Request,
@@ -10,6 +11,7 @@ use edge_advisor::catalog::{self, Catalog};
 use edge_advisor::model::{Device, ModelSpec, Precision};
 use edge_advisor::predict::{Estimate, Predictor, Rung};
 use edge_advisor::profile::{Library, Overrides};
+use edge_advisor::record::RunRecord;
 use serde::Deserialize;
 
 #[derive(Debug, Default, Deserialize)]
@@ -210,6 +212,29 @@ fn the_pick_is_within_five_percent_of_the_best_measured_variant() {
         let got = pick.decode_tok_s.unwrap();
         assert_eq!(got.rung, Rung::MeasuredHere, "{}", pick.framework);
         assert!(got.value >= 0.95 * best, "turn {turn}: {} against {best}", got.value);
+    }
+}
+
+/// The same on a real machine's record: the one behind the example report.
+#[test]
+fn on_the_example_record_the_pick_is_within_five_percent_of_the_best_measured_variant() {
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/example");
+    let record = RunRecord::load(&run).unwrap();
+    let device = record.header.device.clone();
+    let evidence = Evidence::from_records(std::slice::from_ref(&record), &device.id);
+    let m = model("smollm2-135m");
+    for least in [0.0, 60.0, 80.0, 95.0] {
+        let objective = Objective::Speed;
+        let request = Request { objective, min_quality: Some(least), ..Request::default() };
+        let feasible = evidence.rows.iter().filter(|r| r.model == m.name && r.failed.is_none());
+        let best = feasible
+            .filter(|r| r.quality.as_ref().is_some_and(|q| q.kept >= least))
+            .filter_map(|r| Some(r.decode_tok_s.as_ref()?.value))
+            .fold(0.0, f64::max);
+        let pick = decide(&device, &m, &request, &evidence).pick.expect("something fits");
+        let got = pick.candidate.decode_tok_s.clone().expect("a speed");
+        assert_eq!(got.rung, Rung::MeasuredHere, "{least}: {}", pick.candidate.label());
+        assert!(best > 0.0 && got.value >= 0.95 * best, "{least}: {} against {best}", got.value);
     }
 }
 

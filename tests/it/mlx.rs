@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
 };
-use edge_advisor::model::{CaseOutcome, Precision, Variant, Workload};
+use edge_advisor::model::{CaseOutcome, FindingKind, Precision, Variant, Workload};
 use edge_advisor::{dirs, runtime};
 
 use crate::sessions::{all_logits, best};
@@ -95,6 +95,9 @@ fn eight_bit_answers_as_its_own_f32_and_f32_as_another_engine() {
     assert!(Path::new(&format!("/proc/{child}")).exists());
     assert!(facts.weight_bytes.unwrap() > 500_000_000, "{:?}", facts.weight_bytes);
     assert!(facts.kv_cache_bytes.unwrap() > 0);
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(facts.findings[0].kind, FindingKind::FunctionalReference);
+    }
     drop(session);
     assert!(!Path::new(&format!("/proc/{child}")).exists(), "Python outlives its session");
 

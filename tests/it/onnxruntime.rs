@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use edge_advisor::backend::{
     self, Backend, BackendError, GraphSession, OpenRequest, PrepareRequest, Session, TextSession,
 };
+use edge_advisor::catalog::{self, Catalog};
 use edge_advisor::model::{Precision, ProcessorKind, Tensor, TensorData, Variant, Workload};
 use edge_advisor::{dirs, formats, runtime};
 
@@ -128,6 +129,47 @@ fn the_same_weights_give_the_same_logits_as_the_embedded_engine() {
         );
         assert!(divergence < most, "{precision}: {divergence}");
         assert!(same + 4 >= TOKENS.len(), "{precision}: {same}");
+    }
+}
+
+/// Narrow models of four layers with random weights: what differs between architectures is all there (biases, norms of
+/// queries and keys, layers without positions, tied outputs).
+#[test]
+fn other_architectures_give_the_same_logits_as_the_embedded_engine() {
+    let Some(backend) = installed() else { return };
+    let candle = backend::find("candle").expect("always there");
+    let catalog = Catalog::load_with(None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["llama-3.2-1b", "qwen2.5-0.5b", "qwen3-0.6b", "smollm3-3b"] {
+        let mut entry = catalog.get(name).unwrap().clone();
+        let shape = entry.shape.as_mut().expect("a decoder");
+        (shape.hidden, shape.ffn, shape.vocabulary) = (256, 512, 2048);
+        (shape.heads, shape.kv_heads, shape.head_dim) = (4, 2, 64);
+        let path = dir.path().join(format!("{name}.gguf"));
+        catalog::synthesize(&entry, Precision::Q8_0, Some(4), &path, &mut |_, _| ()).unwrap();
+        let logits = |backend: &dyn Backend| {
+            let cache = dir.path().join(backend.info().id);
+            let variant = backend.prepare(PrepareRequest {
+                model: name,
+                source: &path,
+                precision: Precision::F32,
+                cache: &cache,
+                corpus: None,
+                inputs: None,
+                progress: &mut |_, _| (),
+            });
+            let tokens: Vec<u32> = (0..48).map(|i| i * 97 % 2048).collect();
+            all_logits(text(backend, variant.unwrap()).unwrap().as_mut(), &tokens)
+        };
+        let (a, b) = (logits(candle), logits(backend));
+        let (divergence, same) = distance(&a, &b);
+        let spread = a[9].iter().fold(0f32, |m, x| m.max(x.abs()));
+        eprintln!(
+            "{name}: divergence {divergence:.2e}, {same} of 48 best tokens, logits to {spread}"
+        );
+        assert!(spread > 0.1, "{name}: random weights that say nothing test nothing");
+        assert!(divergence < 1e-4, "{name}: {divergence}");
+        assert!(same >= 47, "{name}: {same}");
     }
 }
 

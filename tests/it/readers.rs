@@ -1,4 +1,4 @@
-//! What others make of our files: JUnit and SARIF against their schemas, Parquet through DuckDB.
+//! What others make of our files: JUnit, SARIF and CycloneDX against their schemas, Parquet through DuckDB.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ fn python(code: &str, args: &[&Path]) -> String {
         let home = std::env::var_os("HOME").expect("a home");
         Path::new(&home).join(".cache/edge-advisor-tests")
     });
-    let python = cache.join("readers-1/bin/python");
+    let python = cache.join("readers-2/bin/python");
     let run = Command::new(python).arg("-c").arg(code).args(args).output();
     let output: Output = run.expect("tests/setup/30-readers.sh was run");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -111,4 +111,22 @@ print(duckdb.sql(f\"select count(*) from '{sys.argv[1]}' where metric = 'decode_
 ";
     let count: u32 = python(code, &[&parquet, &csv]).trim().parse().unwrap();
     assert!(count > 5, "{count}");
+}
+
+#[test]
+fn the_bill_of_materials_is_cyclonedx_and_names_what_is_linked() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/sbom.py");
+    let code = "
+import json, subprocess, sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+text = subprocess.run([sys.executable, sys.argv[1], sys.argv[2]], check=True, capture_output=True, text=True).stdout
+error = JsonStrictValidator(SchemaVersion.V1_5).validate_str(text)
+assert error is None, error
+names = {c['name'] for c in json.loads(text)['components']}
+print('candle-core' in names, 'criterion' in names)
+";
+    let target = Path::new("x86_64-unknown-linux-gnu");
+    // Benches need criterion, the program does not.
+    assert_eq!(python(code, &[&script, target]).trim(), "True False");
 }

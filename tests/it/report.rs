@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use assert_cmd::Command;
-use edge_advisor::model::{CaseOutcome, Metric, Precision};
-use edge_advisor::record::{RecordWriter, RunRecord};
+use edge_advisor::model::{CaseOutcome, Finding, FindingKind, Metric, Precision};
+use edge_advisor::record::{CaseRecord, RecordWriter, RunRecord};
 use edge_advisor::report::{self, Chip, Grouping, ReportFormat, View};
 
 use crate::report_records as records;
@@ -26,6 +26,24 @@ fn view() -> View {
 
 fn edge_advisor() -> Command {
     Command::cargo_bin("edge-advisor").unwrap()
+}
+
+#[test]
+fn an_engine_that_runs_for_its_answers_alone_is_held_against_no_claim_of_speed() {
+    let mut record = records::full(1);
+    let of = |c: &&mut CaseRecord| c.case.backend == "llama.cpp" && c.outcome.is_completed();
+    for case in record.cases.iter_mut().filter(of) {
+        case.session.findings.push(Finding::note(FindingKind::FunctionalReference, "x86"));
+    }
+    let rows = report::build(&[record], Grouping::ByRun).headline;
+    let row = |backend: &str| {
+        let named = rows.iter().filter(|r| r.backend == backend);
+        named.into_iter().find(|r| r.decode.claim.is_some()).expect("a claim")
+    };
+    assert_eq!(row("llama.cpp").decode.chip, Chip::NotMeasured);
+    assert!(row("llama.cpp").beside[0].contains("functional reference"));
+    assert_ne!(row("openvino").decode.chip, Chip::NotMeasured);
+    assert!(row("openvino").beside.is_empty());
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn tables_and_answers_fit_80_columns() {
         "runtime list",
         "history list",
         &format!("report {example} -o {}", dir.path().display()),
-        &format!("compare {example}"),
+        &format!("compare {example} {example}"),
     ] {
         let words: Vec<&str> = words.split_whitespace().collect();
         let (output, text) = terminal(80, 80, dir.path(), &words);

@@ -152,7 +152,7 @@ fn facts(opened: &Opened, device: &str, functional: bool, child: u32) -> Session
     if functional {
         let detail =
             "functional reference: MLX's x86 CPU kernels are there to check answers, not for speed";
-        findings.push(Finding::note(FindingKind::Note, detail).with_hint(
+        findings.push(Finding::note(FindingKind::FunctionalReference, detail).with_hint(
             "its speed says nothing about MLX on Apple silicon; few samples were taken",
         ));
     }

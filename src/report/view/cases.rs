@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::model::{
-    Case, CaseOutcome, EnergyFacts, HeatPoint, Metric, Precision, PrecisionClass, Workload,
+    Case, CaseOutcome, EnergyFacts, FindingKind, HeatPoint, Metric, Precision, PrecisionClass,
+    Workload,
 };
 use crate::record::{CaseRecord, RunRecord};
 
@@ -210,6 +211,7 @@ pub(crate) fn case_view(g: &Group, baselines: &Baselines, scope: &Scope) -> Case
             placement: plain_keys(&shown.session.placement, |n| *n),
             settings: plain_keys(&shown.session.settings, |v| text::plain(v)),
         },
+        functional_reference: shown.has(FindingKind::FunctionalReference),
         stderr_tail: text::plain_lines(&told.stderr_tail),
     }
 }
@@ -307,9 +309,7 @@ fn memory_view(g: &Group, baselines: &Baselines) -> Option<MemoryView> {
     })
 }
 
-/// Two operations a parameter and token; one token reads the whole file, a prompt reads it once.
-///
-/// Holds for dense models: a mixture of experts reads less a token than its file.
+/// Two operations a parameter and token. A token reads its share of the file; so does a prompt, at least.
 fn roofline(g: &Group) -> Vec<RooflinePoint> {
     let Some(variant) = g.records.iter().find_map(|r| r.variant.as_ref()) else {
         return Vec::new();
@@ -319,7 +319,8 @@ fn roofline(g: &Group) -> Vec<RooflinePoint> {
     {
         return Vec::new();
     }
-    let bytes = variant.size_bytes as f64;
+    let share = g.records.iter().find_map(|r| r.session.read_share).unwrap_or(1.0);
+    let bytes = variant.size_bytes as f64 * share;
     let operations = 2.0 * bytes * 8.0 / variant.bits_per_weight;
     let phases =
         [("decode", Metric::DecodeTokS, 1.0), ("prefill", Metric::PrefillTokS, prompt.into())];

@@ -99,6 +99,9 @@ fn chosen(cases: &[CaseView]) -> Vec<usize> {
     chosen
 }
 
+/// Said of an engine that is not at home on the processor it ran on.
+const REFERENCE: &str = "functional reference here: speed does not count";
+
 fn row(index: usize, c: &CaseView) -> HeadlineRow {
     let framework = FIELD.framework(&c.backend);
     let precision: Option<Precision> = c.precision.parse().ok();
@@ -112,7 +115,13 @@ fn row(index: usize, c: &CaseView) -> HeadlineRow {
     let less = less.map(|value| Estimate { value, low: None, high: None });
     let memory_claim = claim.and_then(|k| k.memory_percent);
     let speed_claim = claim.map(|k| k.speedup);
-    let judge_speed = |measured: Option<Estimate>| judge(measured, speed_claim, c, &why);
+    let judge_speed = |measured: Option<Estimate>| {
+        let judged = judge(measured, speed_claim, c, &why);
+        match c.functional_reference && judged.claim.is_some() {
+            true => Judged { chip: Chip::NotMeasured, why: REFERENCE.to_owned(), ..judged },
+            false => judged,
+        }
+    };
     let (throughput, unit) = if graph {
         (metric(c, Metric::ThroughputPerS).map(|m| m.median.clone()), "1/s")
     } else {
@@ -198,7 +207,8 @@ fn beside(c: &CaseView, curve: Option<&SustainedCurve>) -> Vec<String> {
         let still = if p.settled { "" } else { ", still changing" };
         format!("sustains {kept:.0} %: {} {unit}{still}", text::significant(p.level))
     });
-    energy.into_iter().chain(sustained).collect()
+    let reference = c.functional_reference.then(|| REFERENCE.to_owned());
+    energy.into_iter().chain(sustained).chain(reference).collect()
 }
 
 /// Quality in words; a source that was itself quantized is named with it.

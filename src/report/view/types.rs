@@ -253,6 +253,8 @@ pub struct CaseView {
     pub roofline: Vec<RooflinePoint>,
     pub energy: Option<EnergyView>,
     pub engine: EngineView,
+    /// The engine ran for its answers alone: no claim about speed is judged by it.
+    pub functional_reference: bool,
     /// Worker's last words, where the case did not complete.
     pub stderr_tail: String,
 }

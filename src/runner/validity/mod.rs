@@ -249,7 +249,7 @@ fn beyond_roofline(record: &CaseRecord, context: &Context<'_>) -> Option<Finding
     if bandwidth.source != crate::model::Source::Measured {
         return None;
     }
-    let bytes = record.session.weight_bytes? as f64;
+    let bytes = record.session.weight_bytes? as f64 * record.session.read_share.unwrap_or(1.0);
     // A model that fits the last-level cache is not bound by memory.
     if bytes < device.cpu.l3_bytes.unwrap_or(0) as f64 * 2.0 {
         return None;

@@ -215,6 +215,12 @@ fn impossible_or_unsteady_numbers_are_found() {
     let fast = |c: &mut CaseRecord| set(c, Metric::DecodeTokS, &[260.0; 3]);
     assert_eq!(judged_by("release", Some(30.0), fast).findings, []);
     assert!(!judged_by("release", Some(22.0), fast).findings[0].invalidates);
+    // A mixture of experts reads a part.
+    let sparse = |c: &mut CaseRecord| {
+        set(c, Metric::DecodeTokS, &[700.0; 3]);
+        c.session.read_share = Some(0.25);
+    };
+    assert_eq!(judged(sparse).findings, []);
     provoke(K::Unstable, false, |c| set(c, Metric::DecodeTokS, &[100.0, 60.0, 140.0]));
     provoke(K::TooFewSamples, false, |c| set(c, Metric::LatencyNs, &[1e6; P90_SAMPLES - 1]));
 }
