@@ -1,5 +1,7 @@
 //! What `--measure` found: real rates with their spread, kept with the fingerprint they belong to.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::ProcessorKind;
@@ -113,6 +115,13 @@ impl Measured {
             .iter()
             .filter(|p| p.kernel == kernel && p.bytes == largest)
             .max_by(|a, b| a.gbs.best.total_cmp(&b.gbs.best))
+    }
+
+    /// Best RAM rate of any kernel, GB/s: what disturbs one only ever makes it slower, and all share one memory.
+    pub fn best_ram_gbs(&self) -> Option<f64> {
+        let kernels: BTreeSet<&str> = self.bandwidth.iter().map(|p| p.kernel.as_str()).collect();
+        let best = kernels.into_iter().filter_map(|k| Some(self.ram_gbs(k)?.gbs.best));
+        best.max_by(f64::total_cmp)
     }
 
     /// Best rate of a kind of arithmetic.

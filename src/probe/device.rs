@@ -1,6 +1,6 @@
 //! The compact view of a report that prediction, advice and records use.
 
-use super::capability::{AcceleratorPoint, Rate};
+use super::capability::{AcceleratorPoint, Measured, Rate};
 use super::report::{CoreKind, Gpu, GpuKind, Npu, ProbeReport};
 use super::{apis, parse};
 use crate::model::{
@@ -82,7 +82,7 @@ impl ProbeReport {
             _ => Fact::measured(value),
         };
         let rate = |kind: &str| self.measured.as_ref()?.tera(kind).map(|p| fact(p.tera.best));
-        let measured = self.measured.as_ref().and_then(|m| m.ram_gbs("read"));
+        let measured = self.measured.as_ref().and_then(Measured::best_ram_gbs);
         Processor {
             id: "cpu".into(),
             kind: ProcessorKind::Cpu,
@@ -101,9 +101,7 @@ impl ProbeReport {
             memory_bytes: None,
             memory_free_bytes: None,
             unified: true,
-            bandwidth_gbs: measured
-                .map(|p| fact(p.gbs.best))
-                .or_else(|| self.memory.peak_gbs.clone()),
+            bandwidth_gbs: measured.map(fact).or_else(|| self.memory.peak_gbs.clone()),
             fp32_tflops: rate("f32"),
             fp16_tflops: rate("f16").or_else(|| rate("bf16_dot")),
             int8_tops: rate("int8_dot"),

@@ -74,6 +74,10 @@ pub(crate) fn speedup(row: &HeadlineRow, judged: &Judged) -> String {
 pub(crate) fn verdict(judged: &Judged, claim: impl Fn([f64; 2]) -> String) -> String {
     match (judged.chip, judged.claim) {
         (Chip::NoClaim, _) | (_, None) => String::new(),
+        // Measured, but not what the claim is about; the reason is in the row.
+        (Chip::NotMeasured, Some(c)) if judged.measured.is_some() => {
+            format!("claim {} not judged", claim(c))
+        }
         (chip, Some(c)) => format!("{} {}", chip.word(), claim(c)),
     }
 }

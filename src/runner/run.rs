@@ -176,7 +176,7 @@ impl Runner<'_> {
             }
             record.wall_s = before.elapsed().as_secs_f64();
             summary.count(&record.outcome);
-            writer.case(&self.without_places(record.clone()))?;
+            writer.case(&without_places(record.clone()))?;
             on_event(RunEvent::CaseFinished(&record));
         }
         if summary.noise[0].is_some() {
@@ -281,20 +281,6 @@ impl Runner<'_> {
         let name = variant.path.file_name().map(PathBuf::from).unwrap_or_default();
         let path = variant.path.strip_prefix(&self.cache).map_or(name, PathBuf::from);
         Variant { path, ..variant.clone() }
-    }
-
-    /// Leaves no place of this machine in what engines and converters said: records are shared.
-    fn without_places(&self, mut record: CaseRecord) -> CaseRecord {
-        let places = [(dirs::cache(), "<cache>"), (dirs::data(), "<data>")];
-        let texts = (record.findings.iter_mut().map(|f| &mut f.detail))
-            .chain(record.outcome.text_mut())
-            .chain([&mut record.stderr_tail]);
-        for text in texts {
-            for (place, name) in places.iter().filter(|(p, _)| p.is_absolute()) {
-                *text = text.replace(&*place.to_string_lossy(), name);
-            }
-        }
-        record
     }
 
     fn measure(
@@ -431,5 +417,55 @@ fn blank(planned: &PlannedCase, run: u32, order: u32, started: String) -> CaseRe
         sustained: Vec::new(),
         energy: None,
         stderr_tail: String::new(),
+    }
+}
+
+/// Leaves no place of this machine in what engines and converters said: records are shared.
+fn without_places(mut record: CaseRecord) -> CaseRecord {
+    let places = [(dirs::cache(), "<cache>"), (dirs::data(), "<data>")];
+    let texts = (record.findings.iter_mut().map(|f| &mut f.detail))
+        .chain(record.outcome.text_mut())
+        .chain([&mut record.stderr_tail]);
+    for text in texts {
+        for (place, name) in places.iter().filter(|(p, _)| p.is_absolute()) {
+            *text = text.replace(&*place.to_string_lossy(), name);
+        }
+    }
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Case, Precision};
+
+    #[test]
+    fn what_is_written_names_no_directory_of_this_machine() {
+        let planned = PlannedCase {
+            case: Case {
+                model: "m".into(),
+                precision: Precision::F32,
+                backend: "null".into(),
+                device: "cpu".into(),
+                threads: 1,
+                workload: Workload::Generate { prompt: 1, decode: 1, depth: 0 },
+                options: BTreeMap::new(),
+            },
+            source: PathBuf::new(),
+            skip: None,
+        };
+        let mut record = blank(&planned, 0, 0, String::new());
+        let path = dirs::cache().join("variants/m/F32.onnx");
+        let said = format!("cannot load `{}`", path.display());
+        record.outcome = CaseOutcome::Failed { error: said.clone() };
+        record.findings.push(Finding::note(FindingKind::Note, said.clone()));
+        record.stderr_tail = said;
+        let kept = without_places(record);
+        let expected = "cannot load `<cache>/variants/m/F32.onnx`";
+        assert_eq!(kept.outcome.reason(), expected);
+        assert_eq!(
+            (kept.findings[0].detail.as_str(), kept.stderr_tail.as_str()),
+            (expected, expected)
+        );
     }
 }

@@ -4,6 +4,7 @@ mod advise;
 mod bad_input;
 mod browser;
 mod ci_scripts;
+mod commands;
 mod compare;
 mod engine;
 mod faults;

@@ -53,18 +53,19 @@ pub fn measure(host: &dyn Host, report: &ProbeReport, options: &mut MeasureOptio
     measured
 }
 
-/// What predictions need most, in about a second: memory read and arithmetic on all allowed threads.
+/// What predictions need most, in about a second: memory and arithmetic on all allowed threads.
 pub fn measure_essentials(report: &ProbeReport) -> Measured {
     let threads = report.allowed.threads.max(1);
     let cores = report.cpu.cores.as_ref().map_or(threads, |f| f.value).min(threads);
-    let budget = Duration::from_millis(400);
+    let budget = Duration::from_millis(250);
     let load = LoadMonitor::start(&LiveHost::new(), &[]);
-    let read = bandwidth::point(bandwidth::Kernel::Read, threads, ram_bytes(report), true, budget);
+    let ram = |kernel| bandwidth::point(kernel, threads, ram_bytes(report), true, budget);
+    let rates = [bandwidth::Kernel::Read, bandwidth::Kernel::Triad].map(ram);
     Measured {
         when: jiff::Timestamp::now().to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         fingerprint: report.fingerprint.clone(),
-        bandwidth: read.into_iter().collect(),
+        bandwidth: rates.into_iter().flatten().collect(),
         compute: compute::points(threads, cores, None),
         foreign_cpus: load.foreign_cpus(&LiveHost::new(), &[]),
         ..Measured::default()

@@ -65,7 +65,8 @@ pub(crate) fn judge(record: &mut CaseRecord, device: &Device, protocol: &Protoco
     let threads = record.case.threads;
     let bandwidth_now = || {
         let bytes = ROOFLINE_BYTES.min(device.limits.memory_available_bytes / 5);
-        Some(probe::ram_bandwidth("read", threads, bytes)?.gbs.best)
+        let best = |kernel| Some(probe::ram_bandwidth(kernel, threads, bytes)?.gbs.best);
+        ["read", "triad"].into_iter().filter_map(best).max_by(f64::total_cmp)
     };
     let build = &BuildInfo::current();
     judge_as(record, &Context { device, protocol, build, bandwidth_now: &bandwidth_now });
@@ -249,7 +250,10 @@ fn beyond_roofline(record: &CaseRecord, context: &Context<'_>) -> Option<Finding
     if bandwidth.source != crate::model::Source::Measured {
         return None;
     }
-    let bytes = record.session.weight_bytes? as f64 * record.session.read_share.unwrap_or(1.0);
+    // What an engine holds may be more than what it reads: repacked weights are there twice.
+    let file = record.variant.as_ref().map(|v| v.size_bytes).filter(|n| *n > 0);
+    let held = record.session.weight_bytes?;
+    let bytes = file.unwrap_or(held).min(held) as f64 * record.session.read_share.unwrap_or(1.0);
     // A model that fits the last-level cache is not bound by memory.
     if bytes < device.cpu.l3_bytes.unwrap_or(0) as f64 * 2.0 {
         return None;

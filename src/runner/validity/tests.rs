@@ -221,6 +221,12 @@ fn impossible_or_unsteady_numbers_are_found() {
         c.session.read_share = Some(0.25);
     };
     assert_eq!(judged(sparse).findings, []);
+    // Weights that were repacked are held twice and read once.
+    let repacked = |c: &mut CaseRecord| {
+        set(c, Metric::DecodeTokS, &[150.0; 3]);
+        c.session.weight_bytes = Some(190_000_000);
+    };
+    assert_eq!(judged(repacked).findings, []);
     provoke(K::Unstable, false, |c| set(c, Metric::DecodeTokS, &[100.0, 60.0, 140.0]));
     provoke(K::TooFewSamples, false, |c| set(c, Metric::LatencyNs, &[1e6; P90_SAMPLES - 1]));
 }
