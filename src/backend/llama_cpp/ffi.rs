@@ -6,8 +6,9 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::{offset_of, size_of};
 
-/// What `llama_version` of the pinned packages returns.
-pub(super) const LIBRARY_VERSION: &str = "0.5.0-dev";
+/// What `llama_version` returns: of the pinned packages, or of the crate that is linked, whose headers are the same.
+pub(super) const LIBRARY_VERSION: &str =
+    if cfg!(feature = "llama-cpp-linked") { "0.6.0-dev" } else { "0.5.0-dev" };
 
 pub(super) type Model = *mut c_void;
 pub(super) type Context = *mut c_void;
@@ -170,7 +171,7 @@ const _: () = {
     assert!(offset_of!(Tensor, name) == 256);
 };
 
-// The crate that is linked vendors the same build: its bindings, made from its headers, must agree.
+// The crate that is linked vendors a build with the same headers: its bindings, made from them, must agree.
 #[cfg(feature = "llama-cpp-linked")]
 const _: () = {
     use llama_cpp_sys_2 as sys;
@@ -232,11 +233,16 @@ macro_rules! api {
                 },)* })
             }
 
-            /// The functions that are linked in.
+            /// The functions that are linked in, where llama.cpp was compiled into this program.
             #[cfg(feature = "llama-cpp-linked")]
-            pub(super) fn linked() -> Self {
+            pub(super) fn linked() -> Option<Self> {
                 unsafe extern "C" { $(fn $name($(_: $arg),*) $(-> $ret)?;)* }
-                Self { $($name,)* }
+                Some(Self { $($name,)* })
+            }
+
+            #[cfg(not(feature = "llama-cpp-linked"))]
+            pub(super) fn linked() -> Option<Self> {
+                None
             }
         }
     };

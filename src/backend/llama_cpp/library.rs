@@ -13,8 +13,8 @@ use crate::runtime::{self, Installed};
 
 /// Registry and runtime name.
 pub(super) const NAME: &str = "llama.cpp";
-/// The lock file's version that [`ffi`] matches.
-pub(super) const BUILD: &str = "b11434";
+/// The lock file's version that [`ffi`] matches, or the crate that is linked. Names what it made, too.
+pub(super) const BUILD: &str = if LINKED { "llama-cpp-sys-2-0.1.161" } else { "b11434" };
 
 /// The loaded library. Never unloaded: its worker threads would outlive it.
 pub(super) struct Llama {
@@ -35,17 +35,14 @@ pub(super) fn library() -> Result<&'static Llama, BackendError> {
 /// True where llama.cpp was compiled into this program.
 pub(super) const LINKED: bool = cfg!(feature = "llama-cpp-linked");
 
-#[cfg(not(feature = "llama-cpp-linked"))]
 fn obtain() -> Result<Llama, String> {
+    if let Some(api) = ffi::Api::linked() {
+        // SAFETY: `ffi` asserts that it matches the bindings of the crate that is linked.
+        return unsafe { start(api, Vec::new(), None) };
+    }
     let installed = pinned().map_err(|e| e.to_string())?;
     // SAFETY: the files are those of the pinned package, whose layout `ffi` matches.
     unsafe { load(&installed.dir) }
-}
-
-#[cfg(feature = "llama-cpp-linked")]
-fn obtain() -> Result<Llama, String> {
-    // SAFETY: `ffi` asserts that it matches the bindings of the crate that is linked.
-    unsafe { start(ffi::Api::linked(), Vec::new(), None) }
 }
 
 /// The directory of a build of the user's own, which is driven through its programs and not loaded.

@@ -248,6 +248,7 @@ fn use_case(framework: &Framework, precision: Option<Precision>) -> String {
     match (framework.use_case.as_str(), of_precision) {
         ("", p) => p.to_owned(),
         (f, "") => f.to_owned(),
+        (f, p) if f == p => f.to_owned(),
         (f, p) => format!("{f}. {p}"),
     }
 }
