@@ -1,4 +1,9 @@
-//! Our quality figures against what llama-perplexity printed for the same text, model and chunks.
+//! Our quality figures against what llama-perplexity printed for the same text, model and chunks; against the program
+//! itself where LLAMA_PERPLEXITY names it.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
 
 use edge_advisor::dirs;
 use edge_advisor::model::Metric;
@@ -20,6 +25,17 @@ fn figure(text: &str, name: &str) -> (f64, f64) {
     (numbers[0], numbers[1])
 }
 
+/// What the program prints now: `base` is written first, by the 16-bit model itself.
+fn live(program: &OsStr, corpus: &Path, base: &Path, model: &Path, compare: bool) -> String {
+    let mut command = Command::new(program);
+    command.args(["-c", "256", "-m"]).arg(model).arg("-f").arg(corpus);
+    command.arg("--kl-divergence-base").arg(base).args(compare.then_some("--kl-divergence"));
+    let output = command.output().expect("LLAMA_PERPLEXITY runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
 #[test]
 fn quality_agrees_with_llama_perplexity_within_its_error() {
     let model = dirs::data().join(MODEL);
@@ -34,8 +50,10 @@ fn quality_agrees_with_llama_perplexity_within_its_error() {
     let text = default_corpus();
     std::fs::write(&corpus, &text[..text.floor_char_boundary(CORPUS_BYTES)]).unwrap();
     let out = dir.path().join("out");
+    let program = std::env::var_os("LLAMA_PERPLEXITY");
+    let precisions = if program.is_some() { "F16,Q8_0,Q4_0" } else { "Q8_0,Q4_0" };
     edge_advisor()
-        .args(["bench", "--backend", "llama.cpp", "--precision", "Q8_0,Q4_0", "--device", "cpu"])
+        .args(["bench", "--backend", "llama.cpp", "--precision", precisions, "--device", "cpu"])
         .args(["--prompt", "16", "--decode", "4", "--allow-invalid", "--max-foreign-cpus", "1000"])
         .args(["--quiet", "--seed", "1", "--corpus"])
         .arg(&corpus)
@@ -46,12 +64,24 @@ fn quality_agrees_with_llama_perplexity_within_its_error() {
         .assert()
         .success();
     let record = only_record(&out);
-    assert_eq!(record.cases.len(), 2);
-    for case in &record.cases {
+    let file = |precision: &str| {
+        let case = record.cases.iter().find(|c| c.case.precision.name() == precision);
+        let variant = case.and_then(|c| c.variant.as_ref()).expect("a variant");
+        dirs::cache().join("variants").join(&variant.path)
+    };
+    let base = dir.path().join("base.kld");
+    if let Some(program) = &program {
+        live(program, &corpus, &base, &file("F16"), false);
+    }
+    let quantized = |precision: &str| precision != "F16";
+    let cases = record.cases.iter().filter(|c| quantized(c.case.precision.name()));
+    assert_eq!(cases.clone().count(), 2);
+    for case in cases {
         let precision = case.case.precision.name();
-        let theirs = match precision {
-            "Q8_0" => include_str!("../fixtures/llama-perplexity/Q8_0.txt"),
-            _ => include_str!("../fixtures/llama-perplexity/Q4_0.txt"),
+        let theirs = match (&program, precision) {
+            (Some(program), _) => live(program, &corpus, &base, &file(precision), true),
+            (None, "Q8_0") => include_str!("../fixtures/llama-perplexity/Q8_0.txt").to_owned(),
+            (None, _) => include_str!("../fixtures/llama-perplexity/Q4_0.txt").to_owned(),
         };
         let mean = |metric, of: fn(f64) -> f64| {
             let chunks = case.samples(metric);
@@ -64,7 +94,7 @@ fn quality_agrees_with_llama_perplexity_within_its_error() {
             ("Mean    Δp", mean(Metric::TokenProbDelta, |x| 100.0 * x)),
             ("Mean ln(PPL(Q)/PPL(base))", mean(Metric::PerplexityRatio, f64::ln)),
         ] {
-            let (wanted, error) = figure(theirs, name);
+            let (wanted, error) = figure(&theirs, name);
             eprintln!("{precision} {name}: {ours:.5}, llama-perplexity {wanted} ± {error}");
             assert!((ours - wanted).abs() <= error, "{precision} {name}: {ours}");
         }
