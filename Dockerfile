@@ -2,7 +2,7 @@
 #
 #   docker build -t edge-advisor .
 #   docker run --rm -v edge-advisor:/data edge-advisor recommend
-#   docker run --rm -v edge-advisor:/data -v "$PWD/reports:/work/reports" edge-advisor bench --model smollm2-135m --quick
+#   docker run --rm -v edge-advisor:/data -v "$PWD/reports:/home/advisor/reports" edge-advisor bench --model smollm2-135m --quick
 FROM rust:1.90-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -16,10 +16,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libgomp1 python3 python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 advisor \
-    && install -d -o advisor /data /work
+    && install -d -o advisor /data
 COPY --from=build /out /usr/local
 USER advisor
-WORKDIR /work
+WORKDIR /home/advisor
 ENV EDGE_ADVISOR_DATA_DIR=/data/data EDGE_ADVISOR_CACHE_DIR=/data/cache
 VOLUME /data
 ENTRYPOINT ["edge-advisor"]

@@ -16,9 +16,8 @@ mod anchor;
 use std::path::Path;
 
 use anchor::{DECODE, PROMPT, Peer};
-use edge_advisor::backend::Session;
 use edge_advisor::catalog::{self, Catalog};
-use edge_advisor::model::{Precision, Workload};
+use edge_advisor::model::Precision;
 use serde_json::json;
 
 const MODEL: &str = "smollm2-135m";
@@ -89,7 +88,7 @@ fn text(python: &Path, precision: Precision, rounds: u32) {
     }
     let config = dir.path().join("genai_config.json");
     std::fs::write(config, genai_config().to_string()).expect("room for the configuration");
-    let mut session = anchor::open_text("onnxruntime", variant, anchor::threads(), &LIKE_THEIRS);
+    let mut session = anchor::open_text("onnxruntime", variant, &LIKE_THEIRS);
     let prompt = anchor::prompt(session.vocabulary());
     let request = json!({ "dir": dir.path(), "prompt": prompt, "decode": DECODE });
     let mut genai = Peer::start(python, include_str!("anchor/onnxruntime_genai.py"), &request);
@@ -99,13 +98,7 @@ fn text(python: &Path, precision: Precision, rounds: u32) {
 }
 
 fn graph(python: &Path, path: &Path, shape: &str, rounds: u32) {
-    let axes: Vec<usize> = shape.split(',').map(|d| d.trim().parse().expect("a size")).collect();
-    let variant = anchor::make("onnxruntime", path, Precision::F32);
-    let workload = Workload::Infer { batch: axes[0] as u32, length: 0 };
-    let session = anchor::open("onnxruntime", variant, workload, anchor::threads(), &LIKE_THEIRS);
-    let Session::Graph(mut session) = session else { panic!("a graph session") };
-    let inputs = anchor::inputs(path, &axes);
-    session.set_inputs(&inputs).expect("inputs");
+    let (mut session, axes, inputs) = anchor::open_graph("onnxruntime", path, shape, &LIKE_THEIRS);
     let names: Vec<&str> = inputs.iter().map(|t| t.name.as_str()).collect();
     let request =
         json!({ "onnx": path, "inputs": names, "shape": axes, "threads": anchor::threads() });

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anchor::{DECODE, Peer};
-use edge_advisor::backend::{self, Session};
-use edge_advisor::model::{Precision, Workload};
+use edge_advisor::backend;
+use edge_advisor::model::Precision;
 use edge_advisor::{catalog, dirs, runtime};
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn text(python: &Path, precision: Precision, rounds: u32) {
         "threads": anchor::threads(), "prompt": prompt, "decode": DECODE,
     });
     let options = [("precision", "f32")];
-    let mut session = anchor::open_text("openvino", variant, anchor::threads(), &options);
+    let mut session = anchor::open_text("openvino", variant, &options);
     let mut genai = Peer::start(python, include_str!("anchor/openvino_genai.py"), &request);
     let ours = || anchor::speak(session.as_mut(), &prompt);
     let pairs = anchor::interleaved(rounds, ours, || genai.speak());
@@ -58,14 +58,8 @@ fn text(python: &Path, precision: Precision, rounds: u32) {
 }
 
 fn graph(tools: &Path, path: &Path, shape: &str, rounds: u32) {
-    let axes: Vec<usize> = shape.split(',').map(|d| d.trim().parse().expect("a size")).collect();
-    let variant = anchor::make("openvino", path, Precision::F32);
-    let workload = Workload::Infer { batch: axes[0] as u32, length: 0 };
-    let options = [("precision", "f32")];
-    let session = anchor::open("openvino", variant, workload, anchor::threads(), &options);
-    let Session::Graph(mut session) = session else { panic!("a graph session") };
-    let inputs = anchor::inputs(path, &axes);
-    session.set_inputs(&inputs).expect("inputs");
+    let (mut session, _, inputs) =
+        anchor::open_graph("openvino", path, shape, &[("precision", "f32")]);
     let shapes: Vec<String> = inputs.iter().map(|t| format!("{}[{shape}]", t.name)).collect();
     let reports = tempfile::tempdir().expect("a scratch directory");
     let pairs = anchor::interleaved(

@@ -79,16 +79,10 @@ pub fn make(backend: &str, source: &Path, precision: Precision) -> Variant {
 }
 
 /// Opens it on the CPU.
-pub fn open(
-    backend: &str,
-    variant: Variant,
-    workload: Workload,
-    threads: u32,
-    options: &[(&str, &str)],
-) -> Session {
+fn open(backend: &str, variant: Variant, workload: Workload, options: &[(&str, &str)]) -> Session {
     let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    let request =
-        OpenRequest { variant, device: "cpu".into(), threads, workload, context: 4096, options };
+    let (device, threads) = ("cpu".into(), threads());
+    let request = OpenRequest { variant, device, threads, workload, context: 4096, options };
     backend::find(backend).expect("registered").open(&request).expect("it opens")
 }
 
@@ -96,11 +90,10 @@ pub fn open(
 pub fn open_text(
     backend: &str,
     variant: Variant,
-    threads: u32,
     options: &[(&str, &str)],
 ) -> Box<dyn TextSession> {
     let workload = Workload::Generate { prompt: PROMPT, decode: DECODE, depth: 0 };
-    match open(backend, variant, workload, threads, options) {
+    match open(backend, variant, workload, options) {
         Session::Text(session) => session,
         _ => panic!("a text session"),
     }
@@ -193,8 +186,26 @@ impl Drop for Peer {
     }
 }
 
+/// An ONNX file in FP32, opened and given inputs of `shape` (as in `1,128`); the axes and the inputs with it.
+pub fn open_graph(
+    backend: &str,
+    path: &Path,
+    shape: &str,
+    options: &[(&str, &str)],
+) -> (Box<dyn GraphSession>, Vec<usize>, Vec<Tensor>) {
+    let axes: Vec<usize> = shape.split(',').map(|d| d.trim().parse().expect("a size")).collect();
+    let variant = make(backend, path, Precision::F32);
+    let workload = Workload::Infer { batch: axes[0] as u32, length: 0 };
+    let Session::Graph(mut session) = open(backend, variant, workload, options) else {
+        panic!("a graph session")
+    };
+    let inputs = inputs(path, &axes);
+    session.set_inputs(&inputs).expect("inputs");
+    (session, axes, inputs)
+}
+
 /// Inputs of one shape for every port of an ONNX file.
-pub fn inputs(path: &Path, axes: &[usize]) -> Vec<Tensor> {
+fn inputs(path: &Path, axes: &[usize]) -> Vec<Tensor> {
     let count = axes.iter().product();
     let graph = edge_advisor::formats::onnx::read(path).expect("an ONNX file");
     let tensor = |name: &str, dtype: &str| Tensor {

@@ -156,6 +156,29 @@ pub struct CaseRecord {
 }
 
 impl CaseRecord {
+    /// The first process run of a case, with nothing measured yet.
+    pub fn new(case: Case, started: String) -> Self {
+        Self {
+            case,
+            run: 0,
+            order: 0,
+            variant: None,
+            outcome: CaseOutcome::Completed,
+            series: Vec::new(),
+            session: SessionFacts::default(),
+            findings: Vec::new(),
+            started,
+            wall_s: 0.0,
+            host_before: HostState::default(),
+            host_after: HostState::default(),
+            cooldown: None,
+            heat: Vec::new(),
+            sustained: Vec::new(),
+            energy: None,
+            stderr_tail: String::new(),
+        }
+    }
+
     pub fn series(&self, metric: Metric) -> Option<&Series> {
         self.series.iter().find(|s| s.metric == metric)
     }

@@ -165,7 +165,8 @@ impl Runner<'_> {
                 id: planned.case.id(),
             });
             let before = Instant::now();
-            let mut record = blank(planned, run, position as u32, (self.now)());
+            let record = CaseRecord::new(planned.case.clone(), (self.now)());
+            let mut record = CaseRecord { run, order: position as u32, ..record };
             if planned.skip.is_none() {
                 record.cooldown = self.cool_down(&cooling, &host, planned, on_event);
             }
@@ -398,28 +399,6 @@ fn read_share(source: &Path) -> Option<f64> {
     (plan.weights > 0).then(|| plan.weights_per_token as f64 / plan.weights as f64)
 }
 
-fn blank(planned: &PlannedCase, run: u32, order: u32, started: String) -> CaseRecord {
-    CaseRecord {
-        case: planned.case.clone(),
-        run,
-        order,
-        variant: None,
-        outcome: CaseOutcome::Completed,
-        series: Vec::new(),
-        session: SessionFacts::default(),
-        findings: Vec::new(),
-        started,
-        wall_s: 0.0,
-        host_before: Default::default(),
-        host_after: Default::default(),
-        cooldown: None,
-        heat: Vec::new(),
-        sustained: Vec::new(),
-        energy: None,
-        stderr_tail: String::new(),
-    }
-}
-
 /// Leaves no place of this machine in what engines and converters said: records are shared.
 fn without_places(mut record: CaseRecord) -> CaseRecord {
     let places = [(dirs::cache(), "<cache>"), (dirs::data(), "<data>")];
@@ -441,20 +420,16 @@ mod tests {
 
     #[test]
     fn what_is_written_names_no_directory_of_this_machine() {
-        let planned = PlannedCase {
-            case: Case {
-                model: "m".into(),
-                precision: Precision::F32,
-                backend: "null".into(),
-                device: "cpu".into(),
-                threads: 1,
-                workload: Workload::Generate { prompt: 1, decode: 1, depth: 0 },
-                options: BTreeMap::new(),
-            },
-            source: PathBuf::new(),
-            skip: None,
+        let case = Case {
+            model: "m".into(),
+            precision: Precision::F32,
+            backend: "null".into(),
+            device: "cpu".into(),
+            threads: 1,
+            workload: Workload::Generate { prompt: 1, decode: 1, depth: 0 },
+            options: BTreeMap::new(),
         };
-        let mut record = blank(&planned, 0, 0, String::new());
+        let mut record = CaseRecord::new(case, String::new());
         let path = dirs::cache().join("variants/m/F32.onnx");
         let said = format!("cannot load `{}`", path.display());
         record.outcome = CaseOutcome::Failed { error: said.clone() };

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use edge_advisor::model::{Case, CaseOutcome, HostState, Metric, Precision, Workload};
-use edge_advisor::record::{CaseRecord, RunEnd, RunHeader, RunRecord, Series, SessionFacts};
+use edge_advisor::model::{Case, CaseOutcome, Metric, Precision, Workload};
+use edge_advisor::record::{CaseRecord, RunEnd, RunHeader, RunRecord, Series};
 use serde_json::json;
 
 /// 2026-01-01T00:00:00Z plus seconds.
@@ -79,25 +79,9 @@ impl Run {
 
     fn push(&mut self, case: Case, run: u32, outcome: CaseOutcome, series: Vec<Series>) {
         self.clock += 10;
-        self.record.cases.push(CaseRecord {
-            case,
-            run,
-            order: self.record.cases.len() as u32,
-            variant: None,
-            outcome,
-            series,
-            session: SessionFacts::default(),
-            findings: vec![],
-            started: at(self.clock),
-            wall_s: 9.0,
-            host_before: HostState::default(),
-            host_after: HostState::default(),
-            cooldown: None,
-            heat: Vec::new(),
-            sustained: Vec::new(),
-            energy: None,
-            stderr_tail: String::new(),
-        });
+        let order = self.record.cases.len() as u32;
+        let record = CaseRecord::new(case, at(self.clock));
+        self.record.cases.push(CaseRecord { run, order, outcome, series, wall_s: 9.0, ..record });
     }
 
     pub fn done(mut self) -> RunRecord {

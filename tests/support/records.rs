@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use edge_advisor::model::{
-    Case, CaseOutcome, ComputeApi, CpuFacts, Device, DeviceClass, Fact, Finding, FindingKind,
-    HostState, Isa, Limits, Metric, Phase, Precision, Processor, ProcessorKind, Protocol,
-    TypeCount, Variant, Workload,
+    Case, CaseOutcome, ComputeApi, CpuFacts, Device, DeviceClass, Fact, Finding, FindingKind, Isa,
+    Limits, Metric, Phase, Precision, Processor, ProcessorKind, Protocol, TypeCount, Variant,
+    Workload,
 };
 use edge_advisor::record::{
     BuildInfo, CaseRecord, RunEnd, RunHeader, RunRecord, SCHEMA_VERSION, Series, SessionFacts,
@@ -246,12 +246,7 @@ pub fn bare(backend: &str, precision: Precision, outcome: CaseOutcome) -> CaseRe
         _ => ("", ""),
     };
     CaseRecord {
-        case: case(backend, precision),
-        run: 0,
-        order: 0,
-        variant: None,
         outcome,
-        series: Vec::new(),
         session: SessionFacts {
             version: version.into(),
             kernel: kernel.into(),
@@ -259,16 +254,8 @@ pub fn bare(backend: &str, precision: Precision, outcome: CaseOutcome) -> CaseRe
             placement: BTreeMap::from([("cpu".to_owned(), 272)]),
             ..SessionFacts::default()
         },
-        findings: Vec::new(),
-        started: "2026-11-22T21:05:00Z".into(),
         wall_s: 14.2,
-        host_before: HostState::default(),
-        host_after: HostState::default(),
-        cooldown: None,
-        heat: Vec::new(),
-        sustained: Vec::new(),
-        energy: None,
-        stderr_tail: String::new(),
+        ..CaseRecord::new(case(backend, precision), "2026-11-22T21:05:00Z".into())
     }
 }
 

@@ -47,18 +47,16 @@ fn device() -> Device {
 
 /// A sound case on all four CPUs.
 fn case() -> CaseRecord {
+    let case = Case {
+        model: "m".into(),
+        precision: Precision::Q8_0,
+        backend: "b".into(),
+        device: "cpu".into(),
+        workload: Workload::Generate { prompt: 8, decode: 8, depth: 0 },
+        threads: 4,
+        options: BTreeMap::new(),
+    };
     CaseRecord {
-        case: Case {
-            model: "m".into(),
-            precision: Precision::Q8_0,
-            backend: "b".into(),
-            device: "cpu".into(),
-            workload: Workload::Generate { prompt: 8, decode: 8, depth: 0 },
-            threads: 4,
-            options: BTreeMap::new(),
-        },
-        run: 0,
-        order: 0,
         variant: Some(Variant {
             model: "m".into(),
             precision: Precision::Q8_0,
@@ -71,7 +69,6 @@ fn case() -> CaseRecord {
             source_type: "F16".into(),
             fallbacks: Vec::new(),
         }),
-        outcome: CaseOutcome::Completed,
         series: vec![
             series(Metric::DecodeTokS, &[100.0, 101.0, 99.0]),
             series(Metric::Top1Agreement, &[0.94, 0.93]),
@@ -84,16 +81,8 @@ fn case() -> CaseRecord {
             weight_bytes: Some(100_000_000),
             ..SessionFacts::default()
         },
-        findings: Vec::new(),
-        started: String::new(),
         wall_s: 1.0,
-        host_before: HostState::default(),
-        host_after: HostState::default(),
-        cooldown: None,
-        heat: Vec::new(),
-        sustained: Vec::new(),
-        energy: None,
-        stderr_tail: String::new(),
+        ..CaseRecord::new(case, String::new())
     }
 }
 
