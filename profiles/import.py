@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes profiles/devices/<id>.toml from data/devices.csv: `python3 profiles/import.py`.
+"""Writes profiles/devices/<id>.toml from data/devices.csv and device_supplement.csv: `python3 profiles/import.py`.
 
 A cell named in `unsourced_fields` is listed under `unverified`; a figure that is arithmetic on a published one is
-listed under `derived`. Nothing is filled in: an empty cell stays out. APIs and architecture keys follow from the
+listed under `derived`, the supplement's among them. Nothing else is filled in: an empty cell stays out. APIs and architecture keys follow from the
 vendor and the product name (tables below).
 """
 import csv
+import math
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ GPU_ARCH = [
     (r"RTX 40|\bL4\b|\bL40S?\b|Ada", "ada"), (r"H100|H200", "hopper"), (r"RTX 50|Blackwell|GB10|T5000|T4000|Thor", "blackwell"),
     (r"Jetson Nano", "maxwell"), (r"RX 6|680M", "rdna2"), (r"RX 7|W7900|780M|Z1", "rdna3"), (r"RX 90|R9700", "rdna4"),
     (r"8060S|890M|860M", "rdna3_5"), (r"MI50|MI60", "gcn5"), (r"MI100", "cdna"), (r"MI210", "cdna2"),
-    (r"Arc A", "xe_hpg"), (r"Arc (Pro )?B\d", "xe2"), (r"140V", "xe2"), (r"140T|Arc Graphics", "xe_lpg"), (r"B390", "xe3"),
+    (r"Arc A", "xe_hpg"), (r"B390", "xe3"), (r"Arc (Pro )?B\d", "xe2"), (r"140V", "xe2"), (r"140T|Arc Graphics", "xe_lpg"),
     (r"Adreno", "adreno"), (r"Mali|Immortalis", "mali"), (r"VideoCore", "videocore"), (r"PowerVR", "powervr"),
     (r"Apple GPU", "apple"),
 ]
@@ -120,9 +121,23 @@ def processor(kind, name, vendor, arch, apis, **numbers):
     return lines + [f"{k} = {fmt(v)}" for k, v in numbers.items() if v is not None]
 
 
-def profile(row):
+def cpu_tflops(kinds):
+    """`4x2.4x16+4x1.8x8`: cores x GHz x f32 FLOP a cycle."""
+    gflops = sum(math.prod(float(n) for n in kind.split("x")) for kind in kinds.split("+")) if kinds else 0
+    return gflops / 1e3 or None
+
+
+def profile(row, extra):
     unsourced = row["unsourced_fields"]
     unverified, derived = [], []
+
+    def supplied(column, field):
+        """The supplement's figure, noted as arithmetic or, where its rule says so, as general knowledge."""
+        value = number(extra.get(column))
+        if value:
+            (unverified if "general knowledge" in extra["rule"] else derived).append(field)
+        return value
+
     mem, cpu, gpus = [], [], []
     options = sorted({float(o) for o in re.findall(r"\d+(?:\.\d+)?", row["ram_gb_options"])} if "SRAM" not in row["ram_gb_options"] else set())
     if options:
@@ -130,7 +145,9 @@ def profile(row):
         if "ram_gb_options" in unsourced:
             unverified.append("memory.options_gb")
     bw = number(row["mem_bandwidth_gbs"]) or slower_memory(row["source"])
-    if bw:
+    if not bw and (bw := supplied("bandwidth_gbs", "memory.bandwidth_gbs")):
+        mem.append(f"bandwidth_gbs = {fmt(bw)}")
+    elif bw:
         mem.append(f"bandwidth_gbs = {fmt(bw)}")
         if "mem_bandwidth_gbs" in unsourced or re.search(r"arithmetic|derived x|derived \d+MT|derived\)|BW ", row["source"]):
             derived.append("memory.bandwidth_gbs")
@@ -143,6 +160,9 @@ def profile(row):
             cpu += [f"performance_cores = {split[0]}", f"efficiency_cores = {split[1]}"]
             if "cpu_cores" in unsourced:
                 unverified.append("cpu.cores")
+        if rate := cpu_tflops(extra.get("cpu")):
+            cpu.append(f"fp32_tflops = {fmt(rate)}")
+            derived.append("cpu.fp32_tflops")
         isa = []
         for word in re.split(r"[;\s]", row["isa_features"]):
             isa += [i for i in ISA.get(word, []) if i not in isa]
@@ -159,6 +179,10 @@ def profile(row):
             derived.append("gpu.fp16_tflops")
         # A 16-bit rate below the 32-bit one (Pascal) is never what a kernel uses.
         fp16 = tensor or (fp16 if fp16 and (not fp32 or fp16 >= fp32) else None)
+        fp32 = supplied("fp32_tflops", "gpu.fp32_tflops") or fp32
+        fp16 = supplied("matrix_tflops", "gpu.fp16_tflops") or fp16
+        if "memory.bandwidth_gbs" in derived and not number(row["gpu_bandwidth_gbs"]):
+            derived.append("gpu.bandwidth_gbs")
         if "derived" in row["source"] and fp32 and row["vendor"] == "Apple":
             derived.append("gpu.fp32_tflops")
         vendor = {"adreno": "Qualcomm", "mali": "Arm", "videocore": "Broadcom", "powervr": "Imagination"}.get(key, row["vendor"])
@@ -198,10 +222,10 @@ def discrete_card(row):
 
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
-    with open(ROOT / "data" / "devices.csv", newline="") as f:
-        rows = list(csv.DictReader(f))
-    for row in rows:
-        (OUT / f"{row['device_id']}.toml").write_text(profile(row))
+    rows, extra = ({r["device_id"]: r for r in csv.DictReader(open(ROOT / "data" / name, newline=""))}
+                   for name in ("devices.csv", "device_supplement.csv"))
+    for device, row in rows.items():
+        (OUT / f"{device}.toml").write_text(profile(row, extra.get(device, {})))
     print(f"{len(rows)} profiles")
 
 

@@ -109,8 +109,8 @@ fn table(c: &Calibration) -> String {
             a.processor.clone(),
             a.model.chars().filter(|c| !c.is_control()).take(24).collect(),
             a.precision.to_string(),
-            a.task.clone(),
-            format!("{:.2}", a.ratio),
+            a.task().to_owned(),
+            format!("{:.2}", a.ratio()),
         ]);
     }
     format!(

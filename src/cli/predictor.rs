@@ -147,7 +147,7 @@ where
         let mut table = Builder::default();
         table.push_record([
             "Rows of", "Method", "Rows", "Dev.", "Median", "p75", "p90", "<=20 %", "By dev.",
-            "In 90 %",
+            "In 90 %, dev.",
         ]);
         for s in scores {
             table.push_record(cells(s));
@@ -184,7 +184,10 @@ fn cells(s: &Score) -> [String; 10] {
         percent(s.p90_ape),
         percent(s.within_20),
         percent(s.device_median_ape),
-        s.coverage.map_or_else(|| "-".to_owned(), percent),
+        match (s.coverage, s.device_coverage) {
+            (Some(rows), Some(devices)) => format!("{:.0}/{:.0}%", rows * 100.0, devices * 100.0),
+            _ => "-".to_owned(),
+        },
     ]
 }
 

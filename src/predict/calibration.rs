@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::estimate::{Prediction, Query};
+use super::estimate::Query;
 use super::memory::KvPrecision;
-use super::observation::Task;
-use super::predictor::{Predictor, api_key};
+use super::observation::{Observation, Task};
+use super::params::{Params, SpeedParams};
+use super::predictor::{api_key, observe};
 use crate::model::{
     ComputeApi, Device, Metric, ModelSpec, Precision, Processor, ProcessorKind, Workload,
 };
 use crate::record::{CaseRecord, RunRecord};
 use crate::stats::median;
 
-/// One measured speed against what the class model says of the same case.
+/// One measured speed and the question it answers, so that any later predictor can be held against it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anchor {
@@ -24,12 +25,24 @@ pub struct Anchor {
     pub processor: String,
     pub model: String,
     pub precision: Precision,
-    /// `decode` or `prefill`.
-    pub task: String,
-    /// Measured over predicted speed.
-    pub ratio: f64,
+    /// Measured tokens a second.
+    pub tok_s: f64,
+    /// The case in the fit's terms, with the device's rates as they were known then.
+    pub(super) case: Observation,
     /// The run it was measured in.
     pub run: String,
+}
+
+impl Anchor {
+    /// `decode` or `prefill`.
+    pub fn task(&self) -> &'static str {
+        self.case.task.name()
+    }
+
+    /// Measured over predicted speed, of the predictor in the binary.
+    pub fn ratio(&self) -> f64 {
+        self.tok_s / Params::embedded().task(self.case.task).speed(&self.case)
+    }
 }
 
 /// Everything known of one device; the latest anchor of a case counts.
@@ -50,7 +63,7 @@ impl Calibration {
         device_id: &str,
         spec_of: impl Fn(&CaseRecord) -> Option<ModelSpec>,
     ) -> Self {
-        let mut latest: BTreeMap<(String, String, String, String, Precision), Anchor> =
+        let mut latest: BTreeMap<(String, String, &str, String, Precision), Anchor> =
             BTreeMap::new();
         let mut here: Vec<&RunRecord> =
             records.iter().filter(|r| r.header.device.id == device_id).collect();
@@ -62,7 +75,7 @@ impl Calibration {
                     let key = (
                         a.framework.clone(),
                         a.processor.clone(),
-                        a.task.clone(),
+                        a.task(),
                         a.model.clone(),
                         a.precision,
                     );
@@ -77,29 +90,62 @@ impl Calibration {
     pub fn merge(&mut self, newer: Calibration) {
         for a in newer.anchors {
             self.anchors.retain(|b| {
-                (&b.framework, &b.processor, &b.task, &b.model, b.precision)
-                    != (&a.framework, &a.processor, &a.task, &a.model, a.precision)
+                (&b.framework, &b.processor, b.task(), &b.model, b.precision)
+                    != (&a.framework, &a.processor, a.task(), &a.model, a.precision)
             });
             self.anchors.push(a);
         }
     }
 
-    /// Median ratio of the anchors that apply, and how many: of the same precision where there are any.
-    pub(super) fn correction(&self, q: &Query<'_>, task: Task) -> Option<(f64, usize)> {
+}
+
+/// A calibration with the predictor's answer to each anchor worked out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Corrections {
+    device: String,
+    anchors: Vec<(Anchor, f64)>,
+}
+
+impl From<Calibration> for Corrections {
+    fn from(c: Calibration) -> Self {
+        let sound = |r: &f64| r.is_finite() && *r > 0.0;
+        let anchors = c.anchors.into_iter().map(|a| (a.ratio(), a));
+        Self {
+            device: c.device,
+            anchors: anchors.filter(|(r, _)| sound(r)).map(|(r, a)| (a, r)).collect(),
+        }
+    }
+}
+
+impl Corrections {
+    /// The class model's speed times what the anchors measured of it, and how many anchors apply: of the same precision
+    /// where there are any. An anchor corrects the prediction for the rates it was made with, so that a later reading
+    /// of the bandwidth does not move a calibrated prediction.
+    pub fn apply(&self, q: &Query<'_>, o: &Observation, task: &SpeedParams) -> Option<(f64, usize)> {
         if self.device != q.device.id {
             return None;
         }
-        let place: Vec<&Anchor> = self
-            .anchors
-            .iter()
-            .filter(|a| a.framework == q.framework && a.processor == q.processor.id)
-            .filter(|a| a.task == task.name() && a.ratio.is_finite() && a.ratio > 0.0)
-            .collect();
-        let same: Vec<f64> =
-            place.iter().filter(|a| a.precision == q.precision).map(|a| a.ratio).collect();
-        let all: Vec<f64> = place.iter().map(|a| a.ratio).collect();
-        let ratios = if same.is_empty() { all } else { same };
-        median(&ratios).map(|m| (m, ratios.len()))
+        let applies = |a: &&(Anchor, f64)| {
+            a.0.framework == q.framework && a.0.processor == q.processor.id && a.0.case.task == o.task
+        };
+        let mut place: Vec<&(Anchor, f64)> = self.anchors.iter().filter(applies).collect();
+        if place.iter().any(|a| a.0.precision == q.precision) {
+            place.retain(|a| a.0.precision == q.precision);
+        }
+        let mut class: Vec<([u64; 3], f64)> = Vec::new();
+        let mut speeds = Vec::with_capacity(place.len());
+        for (anchor, ratio) in &place {
+            let rates = anchor.case.rates();
+            let key = rates.map(f64::to_bits);
+            let known = class.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
+            let speed = known.unwrap_or_else(|| {
+                let speed = task.speed(&o.with_rates(rates));
+                class.push((key, speed));
+                speed
+            });
+            speeds.push(speed * ratio);
+        }
+        median(&speeds).map(|m| (m, speeds.len()))
     }
 }
 
@@ -122,33 +168,20 @@ fn anchors(case: &CaseRecord, device: &Device, spec: &ModelSpec, run: &str) -> V
         kv_precision: KvPrecision::F16,
         gpu_layers: None,
     };
-    let Ok(class) = Predictor::embedded().predict(&query) else { return Vec::new() };
-    let anchor = |task: Task, ratio: f64| Anchor {
-        framework: case.case.backend.clone(),
-        processor: processor.id.clone(),
-        model: case.case.model.clone(),
-        precision: case.case.precision,
-        task: task.name().to_owned(),
-        ratio,
-        run: run.to_owned(),
-    };
     [(Task::Decode, Metric::DecodeTokS), (Task::Prefill, Metric::PrefillTokS)]
         .into_iter()
         .filter_map(|(task, metric)| {
-            let measured = median(case.samples(metric))?;
-            let predicted = speed(&class, task)?;
-            Some(anchor(task, measured / predicted))
+            Some(Anchor {
+                framework: case.case.backend.clone(),
+                processor: processor.id.clone(),
+                model: case.case.model.clone(),
+                precision: case.case.precision,
+                tok_s: median(case.samples(metric)).filter(|v| v.is_finite() && *v > 0.0)?,
+                case: Observation { task, ..observe(&query).ok()? },
+                run: run.to_owned(),
+            })
         })
-        .filter(|a| a.ratio.is_finite() && a.ratio > 0.0)
         .collect()
-}
-
-fn speed(p: &Prediction, task: Task) -> Option<f64> {
-    match task {
-        Task::Decode => p.decode_tok_s.as_ref(),
-        Task::Prefill => p.prefill_tok_s.as_ref(),
-    }
-    .map(|e| e.value)
 }
 
 /// The processor behind a backend's device name (`cpu`, `CUDA0`, `vulkan:1`, `NPU`).

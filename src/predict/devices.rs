@@ -5,6 +5,9 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use crate::model::ProcessorKind;
+use crate::profile::Library;
+
 const EMBEDDED: &str = include_str!("../../data/devices.csv");
 const SUPPLEMENT: &str = include_str!("../../data/device_supplement.csv");
 
@@ -20,8 +23,10 @@ pub(super) struct DeviceSpec {
     pub gpu_bandwidth_gbs: Option<f64>,
     pub fp32_tflops: Option<f64>,
     pub fp16_tflops: Option<f64>,
-    pub tensor_tflops: Option<f64>,
-    pub npu_tops: Option<f64>,
+    pub matrix_tflops: Option<f64>,
+    pub cpu_tflops: Option<f64>,
+    /// The GPU's, as the profile of the device names it.
+    pub architecture: String,
 }
 
 pub(super) type DeviceTable = HashMap<String, DeviceSpec>;
@@ -40,16 +45,18 @@ struct Line {
     gpu_fp16_tflops: String,
     gpu_fp32_tflops: String,
     gpu_fp16_tensor_tflops_derived: String,
-    npu_tops_int8: String,
 }
 
-/// Figures of devices whose source names a memory type or core count but no rate.
+/// Figures that follow from what a source names (a memory type, core counts, unit counts); each replaces the table's.
 #[derive(Deserialize)]
 struct Extra {
     device_id: String,
     bandwidth_gbs: Option<f64>,
     fp32_tflops: Option<f64>,
+    matrix_tflops: Option<f64>,
     cores: Option<f64>,
+    /// Kinds of cores as `count x GHz x f32 FLOP a cycle`, joined by `+`.
+    cpu: String,
 }
 
 /// The table in the binary.
@@ -75,20 +82,36 @@ pub(super) fn parse(bytes: &[u8]) -> Result<DeviceTable, csv::Error> {
                 gpu_bandwidth_gbs: number(&l.gpu_bandwidth_gbs),
                 fp32_tflops: number(&l.gpu_fp32_tflops),
                 fp16_tflops: number(&l.gpu_fp16_tflops),
-                tensor_tflops: number(&l.gpu_fp16_tensor_tflops_derived),
-                npu_tops: number(&l.npu_tops_int8),
+                matrix_tflops: number(&l.gpu_fp16_tensor_tflops_derived),
+                cpu_tflops: None,
+                architecture: String::new(),
             },
         );
     }
     for line in csv::Reader::from_reader(SUPPLEMENT.as_bytes()).deserialize() {
         let e: Extra = line?;
         if let Some(d) = table.get_mut(&e.device_id) {
-            d.bandwidth_gbs = d.bandwidth_gbs.or(e.bandwidth_gbs);
-            d.fp32_tflops = d.fp32_tflops.or(e.fp32_tflops);
-            d.cores = d.cores.or(e.cores);
+            d.bandwidth_gbs = e.bandwidth_gbs.or(d.bandwidth_gbs);
+            d.fp32_tflops = e.fp32_tflops.or(d.fp32_tflops);
+            d.matrix_tflops = e.matrix_tflops.or(d.matrix_tflops);
+            d.cores = e.cores.or(d.cores);
+            d.cpu_tflops = cpu_tflops(&e.cpu);
+        }
+    }
+    for profile in Library::new(None).all().expect("embedded profiles, read by a test") {
+        let gpu = profile.processors.iter().find(|p| p.kind != ProcessorKind::Npu);
+        if let (Some(d), Some(gpu)) = (table.get_mut(&profile.id), gpu) {
+            d.architecture = gpu.architecture.clone();
         }
     }
     Ok(table)
+}
+
+/// `4x2.4x16+4x1.8x8`: four cores of 2.4 GHz and 16 f32 FLOP a cycle, four of 1.8 GHz and 8.
+fn cpu_tflops(cores: &str) -> Option<f64> {
+    let kind = |k: &str| k.split('x').map(|n| n.trim().parse::<f64>().ok()).product::<Option<f64>>();
+    let gflops: f64 = cores.split('+').map(kind).sum::<Option<f64>>()?;
+    (gflops > 0.0).then_some(gflops / 1e3)
 }
 
 /// A positive finite number at the start of a cell (`45-80 (sources disagree)` gives 45).

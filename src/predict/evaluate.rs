@@ -32,6 +32,8 @@ pub struct Score {
     pub device_median_ape: f64,
     /// Share of rows inside the 90 % interval; `None` for a method without one.
     pub coverage: Option<f64>,
+    /// The same, each device counting once.
+    pub device_coverage: Option<f64>,
 }
 
 /// The evaluation of one file.
@@ -98,7 +100,7 @@ impl Rows {
             let o = &s.observation;
             let task = params.task(o.task);
             let predicted = o.tokens() / task.log_time(o).exp();
-            let i = task.interval(&o.backend);
+            let i = task.interval(o);
             (predicted, predicted * i.low, predicted * i.high)
         });
         self.report(scored.collect(), false)
@@ -171,6 +173,11 @@ fn score(task: Task, group: String, method: &'static str, hits: &[Hit<'_>]) -> S
     }
     let medians: Vec<f64> = by_device.values().filter_map(|v| quantile_type7(v, 0.5)).collect();
     let q = |p| quantile_type7(&apes, p).unwrap_or(f64::NAN);
+    let covered = |weight: &dyn Fn(&Hit<'_>) -> f64| -> Option<f64> {
+        let inside = |h: &Hit<'_>| Some(if h.covered? { weight(h) } else { 0.0 });
+        let hit: f64 = hits.iter().map(inside).sum::<Option<f64>>()?;
+        Some(hit / hits.iter().map(weight).sum::<f64>())
+    };
     let share = |n: usize| n as f64 / hits.len() as f64;
     Score {
         task,
@@ -183,9 +190,7 @@ fn score(task: Task, group: String, method: &'static str, hits: &[Hit<'_>]) -> S
         p90_ape: q(0.9),
         within_20: share(apes.iter().filter(|a| **a <= 0.2).count()),
         device_median_ape: quantile_type7(&medians, 0.5).unwrap_or(f64::NAN),
-        coverage: hits
-            .iter()
-            .all(|h| h.covered.is_some())
-            .then(|| share(hits.iter().filter(|h| h.covered == Some(true)).count())),
+        coverage: covered(&|_| 1.0),
+        device_coverage: covered(&|h| 1.0 / by_device[h.device].len() as f64),
     }
 }

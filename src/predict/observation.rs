@@ -1,9 +1,11 @@
 //! One speed question in the fit's own terms: what is read, computed and paid per layer, and the effects on each.
 
+use serde::{Deserialize, Serialize};
+
 use super::settings::Settings;
 
 /// What is asked of a speed model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     Decode,
@@ -20,7 +22,8 @@ impl Task {
 }
 
 /// Facts of one public row or one query. Rates are peaks; counts are in billions where named so.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Observation {
     pub task: Task,
     pub backend: String,
@@ -30,16 +33,16 @@ pub(super) struct Observation {
     pub vendor: String,
     /// `discrete`, `integrated`, empty where unknown.
     pub memory: String,
+    /// Of a GPU, empty where unknown.
+    pub architecture: String,
     pub bandwidth_gbs: f64,
     /// Vector rate that dequantization runs at.
     pub tflops: f64,
     /// Best rate for prefill.
     pub matrix_tflops: f64,
-    /// How the rates are known: `tensor`, `vector`, `cores`, `bandwidth`.
-    pub rate: &'static str,
+    /// How the rates are known: `matrix`, `vector`, `cores`, `bandwidth`.
+    pub rate: String,
     pub isa: Vec<String>,
-    pub cores: Option<f64>,
-    pub threads: Option<f64>,
     pub billions: f64,
     pub active_billions: f64,
     pub weight_bytes: f64,
@@ -76,6 +79,35 @@ pub(super) struct Effect {
 
 const MICRO_BATCH: f64 = 512.0;
 
+/// Peak rates in TFLOP/s and how they are known.
+pub(super) struct Rates {
+    vector: f64,
+    matrix: f64,
+    known: &'static str,
+}
+
+impl Rates {
+    /// Of a GPU: f32 vectors, and the best 16-bit rate (matrix units, else vectors) where it is higher.
+    pub fn gpu(vector: Option<f64>, half: Option<f64>) -> Option<Self> {
+        let vector = vector?;
+        Some(match half.filter(|h| *h > vector) {
+            Some(matrix) => Self { vector, matrix, known: "matrix" },
+            None => Self { vector, matrix: vector, known: "vector" },
+        })
+    }
+
+    /// Of a CPU, or of the part of it that `threads` use.
+    pub fn cpu(vector: Option<f64>, cores: Option<f64>, threads: Option<f64>) -> Option<Self> {
+        let per_core = Settings::embedded().shape.tflops_per_core;
+        let vector = vector.or(cores.map(|c| c * per_core))?;
+        let share = match (threads, cores) {
+            (Some(t), Some(c)) if t < c => t / c,
+            _ => 1.0,
+        };
+        Some(Self { vector: vector * share, matrix: vector * share, known: "cores" })
+    }
+}
+
 impl Observation {
     /// Ideal seconds of each part: a token for decode, the prompt for prefill.
     pub fn ideal(&self, overhead_s: f64) -> [f64; 3] {
@@ -108,12 +140,32 @@ impl Observation {
         }
     }
 
+    /// Takes the rates, or guesses them from the bandwidth.
+    pub fn set(&mut self, rates: Option<Rates>) {
+        let guess = self.bandwidth_gbs * Settings::embedded().shape.tflops_per_gbs;
+        let r = rates.unwrap_or(Rates { vector: guess, matrix: guess, known: "bandwidth" });
+        (self.tflops, self.matrix_tflops, self.rate) = (r.vector, r.matrix, r.known.to_owned());
+    }
+
+    pub fn rates(&self) -> [f64; 3] {
+        [self.bandwidth_gbs, self.tflops, self.matrix_tflops]
+    }
+
+    pub fn with_rates(&self, [bandwidth_gbs, tflops, matrix_tflops]: [f64; 3]) -> Self {
+        Self { bandwidth_gbs, tflops, matrix_tflops, ..self.clone() }
+    }
+
     pub fn is_moe(&self) -> bool {
         self.active_billions < 0.8 * self.billions
     }
 
     pub fn is_gpu(&self) -> bool {
         Settings::embedded().backends.gpu.contains(&self.backend)
+    }
+
+    /// Whose residuals the interval comes from: mixtures of experts err alike everywhere, other models by backend.
+    pub fn group(&self) -> &str {
+        if self.is_moe() { "moe" } else { &self.backend }
     }
 
     /// Every effect that applies, from the general to the particular.
@@ -193,6 +245,9 @@ impl Observation {
         l.add(part, "depth".into(), depth, "depth");
         l.add(part, format!("{b}/depth"), depth, "depth");
         l.add(part, format!("{b}/{f}/depth"), depth, "depth");
+        if self.is_gpu() && !self.architecture.is_empty() {
+            l.one(part, format!("{b}/architecture={}", self.architecture), "architecture");
+        }
         if self.window > 0.0 {
             let window = (self.window / 4096.0).ln();
             l.add(part, format!("{f}/window"), window, "depth");
@@ -213,17 +268,15 @@ impl Observation {
     }
 
     fn cpu(&self, l: &mut List, part: Part) {
-        if self.backend != "cpu" {
-            return;
-        }
-        if let Some(t) = self.threads {
-            l.add(part, "cpu/threads".into(), (t / 4.0).ln(), "slope");
-        }
-        if let Some(c) = self.cores {
-            l.add(part, "cpu/cores".into(), (c / 8.0).ln(), "slope");
-        }
-        for isa in &self.isa {
+        self.cpu_rate(l, part);
+        for isa in self.isa.iter().filter(|_| self.backend == "cpu") {
             l.one(part, format!("cpu/isa={isa}"), "class");
+        }
+    }
+
+    fn cpu_rate(&self, l: &mut List, part: Part) {
+        if self.backend == "cpu" {
+            l.add(part, "cpu/rate".into(), (self.tflops / 0.5).ln(), "slope");
         }
     }
 
@@ -232,10 +285,11 @@ impl Observation {
         let part = Part::Overhead;
         l.one(part, "all".into(), "free");
         l.one(part, b.clone(), "overhead");
-        l.one(part, format!("{b}/{f}"), "overhead");
+        l.one(part, format!("{b}/{f}"), "family");
         l.one(part, format!("class={}", self.class), "family");
         l.add(part, "bandwidth".into(), (self.bandwidth_gbs / 300.0).ln(), "slope");
         l.add(part, "size".into(), (self.billions / 8.0).ln(), "slope");
+        self.cpu_rate(l, part);
         if self.is_moe() {
             l.one(part, "moe".into(), "overhead");
         }

@@ -124,7 +124,12 @@ impl SpeedParams {
         log_sum(&self.parts(o).seconds.map(f64::ln))
     }
 
-    pub(super) fn interval(&self, backend: &str) -> &Interval {
-        self.interval.get(backend).unwrap_or_else(|| &self.interval["default"])
+    /// Predicted tokens a second.
+    pub(super) fn speed(&self, o: &Observation) -> f64 {
+        o.tokens() / self.parts(o).total()
+    }
+
+    pub(super) fn interval(&self, o: &Observation) -> &Interval {
+        self.interval.get(o.group()).unwrap_or_else(|| &self.interval["default"])
     }
 }

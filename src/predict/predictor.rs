@@ -2,30 +2,30 @@
 
 use std::fmt::Write as _;
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, Corrections};
 use super::estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
 use super::memory::{MemoryPlan, kv_read_bytes, plan_with};
-use super::observation::{Observation, Part, Task};
+use super::observation::{Observation, Part, Rates, Task};
 use super::params::{Params, Parts};
 use super::settings::Settings;
-use crate::model::{ComputeApi, DeviceClass, Isa, ModelKind, ProcessorKind, Source};
+use crate::model::{ComputeApi, DeviceClass, Fact, Isa, ModelKind, ProcessorKind, Source};
 
 /// Answers queries from fitted parameters. Cheap to make, microseconds a query.
 #[derive(Debug, Clone)]
 pub struct Predictor {
     params: &'static Params,
-    calibration: Calibration,
+    corrections: Corrections,
 }
 
 impl Predictor {
     /// The predictor with the parameters in the binary.
     pub fn embedded() -> Self {
-        Self { params: Params::embedded(), calibration: Calibration::default() }
+        Self { params: Params::embedded(), corrections: Corrections::default() }
     }
 
     /// The same, corrected by what was measured on one device; other devices are predicted as before.
     pub fn with_evidence(self, calibration: Calibration) -> Self {
-        Self { calibration, ..self }
+        Self { corrections: calibration.into(), ..self }
     }
 
     /// Predicts every figure that applies to the query.
@@ -34,17 +34,11 @@ impl Predictor {
     /// Says what is missing: a bandwidth, tensors.
     pub fn predict(&self, q: &Query<'_>) -> Result<Prediction, NoPrediction> {
         let settings = Settings::embedded();
-        let memory = plan_with(
-            q.model,
-            Some(q.precision),
-            q.context,
-            q.kv_precision,
-            settings.memory(q.framework),
-        );
+        let memory = plan(q);
         if memory.weights == 0 {
             return Err(NoPrediction::EmptyModel(q.model.name.clone()));
         }
-        let base = observe(q, &memory)?;
+        let base = observe(q)?;
         let at = |task, depth: u64| Observation {
             task,
             depth: depth as f64,
@@ -80,13 +74,13 @@ impl Predictor {
         let parts = task.parts(o);
         let class = o.tokens() / parts.total();
         let mut basis = basis(o, &parts);
-        let (value, i, rung) = match self.calibration.correction(q, o.task) {
-            Some((ratio, anchors)) => {
+        let (value, i, rung) = match self.corrections.apply(q, o, task) {
+            Some((value, anchors)) => {
                 let s = if anchors == 1 { "" } else { "s" };
-                let _ = write!(basis, ", x {ratio:.2} from {anchors} anchor{s} here");
-                (class * ratio, &task.calibrated, Rung::CalibratedHere)
+                let _ = write!(basis, ", x {:.2} from {anchors} anchor{s} here", value / class);
+                (value, &task.calibrated, Rung::CalibratedHere)
             }
-            None => (class, task.interval(&o.backend), rung(q, o.task)),
+            None => (class, task.interval(o), rung(q, o.task)),
         };
         (Estimate { value, low: value * i.low, high: value * i.high, rung, basis }, parts)
     }
@@ -125,45 +119,45 @@ fn encoder(
     }
 }
 
-/// The query in the fit's terms.
-fn observe(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPrediction> {
+fn plan(q: &Query<'_>) -> MemoryPlan {
+    let buffers = Settings::embedded().memory(q.framework);
+    plan_with(q.model, Some(q.precision), q.context, q.kv_precision, buffers)
+}
+
+/// The query in the fit's terms, for decoding at depth zero.
+pub(super) fn observe(q: &Query<'_>) -> Result<Observation, NoPrediction> {
     let settings = Settings::embedded();
+    let memory = plan(q);
     let p = q.processor;
-    let bandwidth = p.bandwidth_gbs.as_ref().map(|b| b.value).filter(|b| *b > 0.0);
+    let bandwidth = p.bandwidth_gbs.as_ref().filter(|b| b.value > 0.0).map(|b| {
+        // Efficiencies are fitted against published rates.
+        b.value / if b.source == Source::Measured { settings.backends.measured_share } else { 1.0 }
+    });
     let bandwidth = bandwidth.ok_or_else(|| NoPrediction::NoBandwidth(p.name.clone()))?;
     let backend = settings.backend(&api_key(q.api), q.framework, kind_key(p.kind)).to_owned();
-    let cores = q.device.cpu.performance_cores + q.device.cpu.efficiency_cores;
-    let vector = p.fp32_tflops.as_ref().or(p.fp16_tflops.as_ref()).map(|f| f.value);
-    let matrix = p
-        .fp16_tflops
-        .as_ref()
-        .map(|f| f.value)
-        .filter(|_| settings.backends.tensor.contains(&backend));
-    let shape = &settings.shape;
-    let (tflops, matrix_tflops, rate) = match (vector, matrix) {
-        _ if backend == "cpu" && cores > 0 => {
-            let rate = f64::from(cores) * shape.tflops_per_core;
-            (rate, rate, "cores")
-        }
-        (Some(v), Some(m)) => (v, m.max(v), "tensor"),
-        (Some(v), None) => (v, v, "vector"),
-        _ => (bandwidth * shape.tflops_per_gbs, bandwidth * shape.tflops_per_gbs, "bandwidth"),
+    let cores = f64::from(q.device.cpu.performance_cores + q.device.cpu.efficiency_cores);
+    let rate = |fact: &Option<Fact<f64>>| fact.as_ref().map(|f| f.value).filter(|v| *v > 0.0);
+    let cpu = backend == "cpu";
+    let rates = if cpu {
+        let cores = Some(cores).filter(|c| *c > 0.0);
+        Rates::cpu(rate(&p.fp32_tflops), cores, q.threads.map(f64::from))
+    } else {
+        Rates::gpu(rate(&p.fp32_tflops), rate(&p.fp16_tflops))
     };
-    Ok(Observation {
+    let mut o = Observation {
         task: Task::Decode,
         family: settings.family(q.framework),
         kernel: settings.kernel(q.precision.name()).map_or("other", |(k, _)| k).to_owned(),
         class: class_key(q.device.class).to_owned(),
         vendor: p.vendor.to_ascii_lowercase(),
         memory: if p.unified { "integrated" } else { "discrete" }.to_owned(),
+        architecture: p.architecture.to_ascii_lowercase().replace(['-', '.'], "_"),
         backend,
         bandwidth_gbs: bandwidth,
-        tflops,
-        matrix_tflops,
-        rate,
+        tflops: 0.0,
+        matrix_tflops: 0.0,
+        rate: String::new(),
         isa: q.device.cpu.isa.iter().filter_map(isa_key).map(str::to_owned).collect(),
-        cores: (cores > 0).then(|| f64::from(cores)),
-        threads: q.threads.map(f64::from),
         billions: q.model.parameters as f64 / 1e9,
         active_billions: q.model.active_parameters as f64 / 1e9,
         weight_bytes: memory.weights as f64,
@@ -176,7 +170,9 @@ fn observe(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPredicti
         prompt: f64::from(q.prompt.max(1)),
         flash_attention: None,
         rough_model: None,
-    })
+    };
+    o.set(rates);
+    Ok(o)
 }
 
 /// The interface's name as records and settings write it.

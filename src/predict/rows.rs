@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::devices::{DeviceSpec, DeviceTable};
 use super::fit::Sample;
-use super::observation::{Observation, Task};
+use super::observation::{Observation, Rates, Task};
 use super::settings::Settings;
 
 /// Rows beyond this many are refused: a file this large is not a benchmark table.
@@ -81,17 +81,19 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         task: test.task,
         backend: row.backend.clone(),
         family: settings.family(&row.framework),
-        kernel: settings.kernel(&row.quant).map_or("other", |(k, _)| k).to_owned(),
+        kernel: settings
+            .kernel(&row.quant)
+            .map_or("other", |(k, bits)| settings.kernel_of_size(k, bits, size.bits))
+            .to_owned(),
         class: if row.device_class.is_empty() { &device.class } else { &row.device_class }.clone(),
         vendor: device.vendor.clone(),
         memory: device.gpu_kind.split('-').next().unwrap_or_default().to_owned(),
         bandwidth_gbs: 0.0,
         tflops: 0.0,
         matrix_tflops: 0.0,
-        rate: "",
+        rate: String::new(),
         isa: device.isa.clone(),
-        cores: device.cores,
-        threads: threads(&row.threads_ngl),
+        architecture: device.architecture.clone(),
         billions: size.billions,
         active_billions: size.active,
         weight_bytes: size.bytes,
@@ -105,31 +107,30 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         flash_attention: flash(row),
         rough_model: size.rough.then(|| row.model.to_ascii_lowercase()),
     };
-    rates(&mut o, device).ok_or("no memory bandwidth known for the device")?;
+    rates(&mut o, device, threads(&row.threads_ngl)).ok_or("no memory bandwidth known for the device")?;
     Ok(Sample { device: row.device_id.clone(), observation: o, tok_s })
 }
 
 /// Fills bandwidth and compute rates from a specification.
-fn rates(o: &mut Observation, d: &DeviceSpec) -> Option<()> {
-    let shape = &Settings::embedded().shape;
-    let gpu = if o.is_gpu() { d.gpu_bandwidth_gbs } else { None };
-    o.bandwidth_gbs = gpu.or(d.bandwidth_gbs).or(d.gpu_bandwidth_gbs)?;
-    let vector = if o.is_gpu() { d.fp32_tflops } else { None };
-    let fallback = o.bandwidth_gbs * shape.tflops_per_gbs;
-    let tensor = Settings::embedded().backends.tensor.contains(&o.backend);
-    (o.tflops, o.matrix_tflops, o.rate) = match (vector, d.tensor_tflops, o.cores) {
-        (Some(v), Some(t), _) if tensor => (v, t, "tensor"),
-        (Some(v), ..) => (v, v, "vector"),
-        (None, _, Some(c)) if o.backend == "cpu" => {
-            (c * shape.tflops_per_core, c * shape.tflops_per_core, "cores")
-        }
-        _ => (fallback, fallback, "bandwidth"),
+fn rates(o: &mut Observation, d: &DeviceSpec, threads: Option<f64>) -> Option<()> {
+    let gpu = o.is_gpu();
+    o.bandwidth_gbs =
+        d.gpu_bandwidth_gbs.filter(|_| gpu).or(d.bandwidth_gbs).or(d.gpu_bandwidth_gbs)?;
+    let rates = if gpu {
+        Rates::gpu(d.fp32_tflops, d.matrix_tflops.or(d.fp16_tflops))
+    } else if o.backend == "cpu" {
+        Rates::cpu(d.cpu_tflops, d.cores, threads)
+    } else {
+        None
     };
+    o.set(rates);
     Some(())
 }
 
 struct Size {
     bytes: f64,
+    /// Bits a weight of a file whose size is stated.
+    bits: Option<f64>,
     billions: f64,
     active: f64,
     rough: bool,
@@ -154,7 +155,9 @@ fn size(row: &RawRow, settings: &Settings) -> Result<Size, Reason> {
         .unwrap_or(billions)
         .min(billions);
     let rough = file.is_none() || !row.size_is_estimate.is_empty() || active < 0.8 * billions;
-    Ok(Size { bytes, billions, active, rough })
+    let sized = row.size_is_estimate.is_empty();
+    let bits = file.filter(|_| sized).map(|f| f * 8.0 / billions / 1e9);
+    Ok(Size { bytes, bits, billions, active, rough })
 }
 
 struct Test {

@@ -53,7 +53,8 @@ struct BackendRule {
 #[serde(deny_unknown_fields)]
 pub(super) struct Backends {
     pub gpu: Vec<String>,
-    pub tensor: Vec<String>,
+    /// Share of a published bandwidth that a measured read reaches.
+    pub measured_share: f64,
     /// Factor on both ends of an encoder's interval.
     pub encoder_widening: f64,
 }
@@ -134,6 +135,12 @@ impl Settings {
         let q = quant.trim().to_ascii_lowercase();
         let rule = self.kernel.iter().find(|r| r.prefixes.iter().any(|p| q.starts_with(p)))?;
         Some((&rule.kernel, stated_bits(&q).unwrap_or(rule.bits)))
+    }
+
+    /// The kernel of a file much smaller than its name says: `gpt-oss-20b-F16` holds MXFP4 experts.
+    pub fn kernel_of_size<'a>(&'a self, kernel: &'a str, bits: f64, sized: Option<f64>) -> &'a str {
+        let smaller = sized.filter(|s| kernel == "f16" && *s < 0.6 * bits);
+        smaller.map_or(kernel, |s| if s < 6.0 { "mxfp4" } else { "q8" })
     }
 
     /// Whose kernels a framework runs; an unknown framework is its own family.

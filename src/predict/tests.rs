@@ -105,20 +105,23 @@ fn device(bandwidth: f64) -> Device {
 }
 
 fn predict(p: &Predictor, device: &Device) -> Prediction {
-    p.predict(&Query {
+    p.predict(&query(device, &model(vec![gqa(8, 128, None); 32]))).unwrap()
+}
+
+fn query<'a>(device: &'a Device, model: &'a ModelSpec) -> Query<'a> {
+    Query {
         device,
         processor: &device.processors[0],
         api: ComputeApi::Cuda,
         framework: "llama.cpp",
-        model: &model(vec![gqa(8, 128, None); 32]),
+        model,
         precision: Precision::Q4_K_M,
         context: 8192,
         prompt: 512,
         threads: None,
         kv_precision: KvPrecision::F16,
         gpu_layers: None,
-    })
-    .unwrap()
+    }
 }
 
 #[test]
@@ -134,22 +137,26 @@ fn an_8b_model_on_a_936_gbs_gpu_decodes_near_what_the_scoreboards_say() {
 
 #[test]
 fn an_anchor_measured_here_corrects_the_prediction_and_raises_its_rung() {
-    let device = device(936.2);
+    let (device, spec) = (device(936.2), model(vec![gqa(8, 128, None); 32]));
     let before = predict(&Predictor::embedded(), &device).decode_tok_s.unwrap();
-    let anchor = |ratio| Anchor {
+    let query = query(&device, &spec);
+    let anchor = Anchor {
         framework: "llama.cpp".to_owned(),
         processor: "gpu0".to_owned(),
         model: "other".to_owned(),
         precision: Precision::Q8_0,
-        task: "decode".to_owned(),
-        ratio,
+        tok_s: 0.8 * before.value,
+        case: predictor::observe(&query).unwrap(),
         run: "r".to_owned(),
     };
-    let calibration = Calibration { device: "here".to_owned(), anchors: vec![anchor(0.8)] };
+    let calibration = Calibration { device: "here".to_owned(), anchors: vec![anchor] };
     let p = Predictor::embedded().with_evidence(calibration.clone());
     let after = predict(&p, &device).decode_tok_s.unwrap();
     assert!((after.value / before.value - 0.8).abs() < 1e-9);
     assert_eq!(after.rung, Rung::CalibratedHere);
+    let mut slower = device.clone();
+    slower.processors[0].bandwidth_gbs = Some(Fact::published(500.0, "read again, on a busy machine"));
+    assert_eq!(predict(&p, &slower).decode_tok_s.unwrap().value, after.value);
     let other = Device { id: "elsewhere".to_owned(), ..device };
     assert_eq!(predict(&p, &other).decode_tok_s.unwrap().rung, Rung::Profile);
 }

@@ -6,11 +6,12 @@ use super::fit::{Problem, Sample};
 use super::observation::Task;
 use super::params::{Interval, Meta, Params, SpeedParams};
 use super::settings::{FitSettings, Settings};
-use crate::stats::quantile_type7;
 
-/// A backend gets its own interval from this many left-out devices on; fewer say too little about the next one.
+/// A group gets its own interval from this many left-out devices on; fewer say too little about the next one.
 const MIN_DEVICES: usize = 5;
-/// Residuals of one device that count, evenly spaced, so that a much-measured device does not outvote the others.
+/// And from this many residuals on: with fewer, no two of them enclose 90 % of what comes next (split conformal).
+const MIN_RESIDUALS: usize = 19;
+/// Residuals of one device that count, the middles of as many equal shares, so that a much-measured device does not outvote the others.
 const PER_DEVICE: usize = 20;
 
 /// One row's prediction by a fit that has not seen its device.
@@ -62,7 +63,7 @@ fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<L
         .map(|(s, t)| {
             let o = &s.observation;
             let predicted = o.tokens() / t.exp();
-            let i = residuals.interval(&o.backend, Some(&s.device));
+            let i = residuals.interval(o.group(), Some(&s.device));
             LeftOut { predicted, low: predicted * i.low, high: predicted * i.high }
         })
         .collect();
@@ -73,38 +74,35 @@ fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<L
     (SpeedParams { overhead_s, bandwidth, compute, overhead, interval, calibrated }, left_out)
 }
 
-/// `ln(measured speed / predicted speed)` by backend and device.
+/// `ln(measured speed / predicted speed)` by group and device.
 struct Residuals(BTreeMap<String, BTreeMap<String, Vec<f64>>>);
 
 impl Residuals {
     fn new<'a>(rows: impl Iterator<Item = (&'a Sample, f64)>) -> Self {
         let mut map: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
         for (s, r) in rows {
-            let devices = map.entry(s.observation.backend.clone()).or_default();
+            let devices = map.entry(s.observation.group().to_owned()).or_default();
             devices.entry(s.device.clone()).or_default().push(r);
         }
         for v in map.values_mut().flat_map(BTreeMap::values_mut) {
             v.sort_by(f64::total_cmp);
             if v.len() > PER_DEVICE {
-                let step = (v.len() - 1) as f64 / (PER_DEVICE - 1) as f64;
-                *v = (0..PER_DEVICE).map(|i| v[(i as f64 * step).round() as usize]).collect();
+                let middle = |i: usize| v[(2 * i + 1) * v.len() / (2 * PER_DEVICE)];
+                *v = (0..PER_DEVICE).map(middle).collect();
             }
         }
         Self(map)
     }
 
-    /// Quantiles over the devices of a backend but one; over all backends where too few are left.
-    fn interval(&self, backend: &str, without: Option<&str>) -> Interval {
-        let own = self.0.get(backend);
+    /// What encloses 90 % of the residuals of a group's devices but one; of all groups where too few are left.
+    fn interval(&self, group: &str, without: Option<&str>) -> Interval {
         let keep = |d: &str| Some(d) != without;
-        let count = own.map_or(0, |m| m.keys().filter(|d| keep(d)).count());
-        let values: Vec<f64> = match own {
-            Some(m) if count >= MIN_DEVICES => collect(m, &keep),
-            _ => self.0.values().flat_map(|m| collect(m, &keep)).collect(),
-        };
-        let devices = if count >= MIN_DEVICES { count } else { 0 };
-        let q = |p| quantile_type7(&values, p).unwrap_or(0.0).exp();
-        Interval { low: round(q(0.05).min(1.0)), high: round(q(0.95).max(1.0)), devices }
+        let own = self.0.get(group).map(|m| (collect(m, &keep), m.keys().filter(|d| keep(d)).count()));
+        let enough = own.filter(|(v, n)| *n >= MIN_DEVICES && v.len() >= MIN_RESIDUALS);
+        let (values, devices) = enough.unwrap_or_else(|| {
+            (self.0.values().flat_map(|m| collect(m, &keep)).collect(), 0)
+        });
+        enclosing(values, devices)
     }
 
     fn table(&self) -> BTreeMap<String, Interval> {
@@ -129,9 +127,17 @@ impl Residuals {
             let half = rows.len() / 2;
             values.extend((0..rows.len()).map(|i| rows[i] - rows[(i + half) % rows.len()]));
         }
-        let q = |p| quantile_type7(&values, p).unwrap_or(0.0).exp();
-        Interval { low: round(q(0.05).min(1.0)), high: round(q(0.95).max(1.0)), devices }
+        enclosing(values, devices)
     }
+}
+
+/// The split-conformal 90 % interval: the residuals of rank `floor(0.05 (n + 1))` from either end.
+fn enclosing(mut values: Vec<f64>, devices: usize) -> Interval {
+    values.sort_by(f64::total_cmp);
+    let rank = ((values.len() + 1) as f64 * 0.05).floor().max(1.0) as usize;
+    let end = |v: Option<&f64>| v.copied().unwrap_or(0.0).exp();
+    let (low, high) = (end(values.get(rank - 1)), end(values.iter().nth_back(rank - 1)));
+    Interval { low: round(low.min(1.0)), high: round(high.max(1.0)), devices }
 }
 
 fn collect(devices: &BTreeMap<String, Vec<f64>>, keep: &impl Fn(&str) -> bool) -> Vec<f64> {

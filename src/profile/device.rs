@@ -167,7 +167,9 @@ impl Profile {
 
     fn cpu_processor(&self, cpu: &CpuProfile, bandwidth: Option<Fact<f64>>) -> Processor {
         let name = if cpu.name.is_empty() { &self.name } else { &cpu.name };
-        Processor { bandwidth_gbs: bandwidth, ..blank_cpu(name, &self.vendor) }
+        let fp32_tflops =
+            cpu.fp32_tflops.map(|value| Fact { value, source: self.source("cpu.fp32_tflops") });
+        Processor { bandwidth_gbs: bandwidth, fp32_tflops, ..blank_cpu(name, &self.vendor) }
     }
 
     fn processor(&self, p: &ProcessorProfile, id: String, shared: Option<Fact<f64>>) -> Processor {

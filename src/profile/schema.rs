@@ -11,8 +11,15 @@ const MAX_TEXT: usize = 1000;
 const MAX_PROCESSORS: usize = 16;
 const SYSTEMS: [&str; 5] = ["linux", "windows", "macos", "android", "ios"];
 const ARCHES: [&str; 4] = ["x86_64", "aarch64", "arm", "riscv64"];
-const FIELDS: [&str; 6] =
-    ["memory.options_gb", "memory.bandwidth_gbs", "cpu.cores", "cpu.isa", "npu.int8_tops", "gpu"];
+const FIELDS: [&str; 7] = [
+    "memory.options_gb",
+    "memory.bandwidth_gbs",
+    "cpu.cores",
+    "cpu.isa",
+    "cpu.fp32_tflops",
+    "npu.int8_tops",
+    "gpu",
+];
 
 /// Published figures of one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +63,9 @@ pub struct CpuProfile {
     pub performance_cores: u32,
     #[serde(default)]
     pub efficiency_cores: u32,
+    /// Peak of all cores together, two operations a fused multiply-add.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp32_tflops: Option<f64>,
     #[serde(default)]
     pub isa: Vec<Isa>,
 }
@@ -188,7 +198,9 @@ impl Profile {
             .into_iter()
             .filter_map(move |(k, v, max)| v.map(|v| (format!("processor[{i}].{k}"), v, max)))
         });
-        options.chain(bandwidth).chain(power).chain(parts)
+        let rate = self.cpu.iter().filter_map(|c| c.fp32_tflops);
+        let rate = rate.map(|r| ("cpu.fp32_tflops".to_owned(), r, 1e6));
+        options.chain(bandwidth).chain(power).chain(rate).chain(parts)
     }
 }
 
