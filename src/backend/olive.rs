@@ -6,8 +6,8 @@ use super::traits::{
     Availability, Backend, BackendDevice, BackendError, BackendInfo, OpenRequest, PrepareRequest,
     Session,
 };
-use crate::convert::{GraphTool, graph_variant};
-use crate::model::{ModelKind, Variant};
+use crate::convert::{BUILT_PRECISIONS, GraphTool, built_decoder, graph_variant};
+use crate::model::{ModelKind, Precision, Variant, Workload};
 use crate::runtime::python_env;
 
 pub(super) struct Olive;
@@ -54,9 +54,22 @@ impl Backend for Olive {
         engine()?.devices()
     }
 
+    fn precisions(&self, workload: &Workload) -> &'static [Precision] {
+        match workload {
+            Workload::Generate { .. } => BUILT_PRECISIONS,
+            Workload::Infer { .. } => INFO.precisions,
+        }
+    }
+
     fn prepare(&self, request: PrepareRequest<'_>) -> Result<Variant, BackendError> {
+        if request.source.is_dir() {
+            return built_decoder(request);
+        }
         if request.source.extension().is_none_or(|e| e != "onnx") {
-            return Err(BackendError::Unsupported("Olive's passes are run on ONNX files".into()));
+            return Err(BackendError::Unsupported(
+                "Olive's passes run on ONNX files, its ModelBuilder on Hugging Face directories"
+                    .into(),
+            ));
         }
         graph_variant(GraphTool::Olive, request)
     }

@@ -146,7 +146,15 @@ where
         }
         let mut table = Builder::default();
         table.push_record([
-            "Rows of", "Method", "Rows", "Dev.", "Median", "p75", "p90", "<=20 %", "By dev.",
+            "Rows of",
+            "Method",
+            "Rows",
+            "Dev.",
+            "Median",
+            "p75",
+            "p90",
+            "<=20 %",
+            "By dev.",
             "In 90 %, dev.",
         ]);
         for s in scores {

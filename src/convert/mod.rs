@@ -9,7 +9,7 @@ mod source;
 mod variant;
 
 pub use error::ConvertError;
-pub use graph::{GraphTool, explain, graph_variant};
+pub use graph::{BUILT_PRECISIONS, GraphTool, built_decoder, explain, graph_variant};
 pub use onnx::{ONNX_PRECISIONS, graph_source, onnx_variant};
 pub use recipe::PRECISIONS;
 pub use source::source_sha256;

@@ -96,7 +96,6 @@ impl Calibration {
             self.anchors.push(a);
         }
     }
-
 }
 
 /// A calibration with the predictor's answer to each anchor worked out.
@@ -121,12 +120,19 @@ impl Corrections {
     /// The class model's speed times what the anchors measured of it, and how many anchors apply: of the same precision
     /// where there are any. An anchor corrects the prediction for the rates it was made with, so that a later reading
     /// of the bandwidth does not move a calibrated prediction.
-    pub fn apply(&self, q: &Query<'_>, o: &Observation, task: &SpeedParams) -> Option<(f64, usize)> {
+    pub fn apply(
+        &self,
+        q: &Query<'_>,
+        o: &Observation,
+        task: &SpeedParams,
+    ) -> Option<(f64, usize)> {
         if self.device != q.device.id {
             return None;
         }
         let applies = |a: &&(Anchor, f64)| {
-            a.0.framework == q.framework && a.0.processor == q.processor.id && a.0.case.task == o.task
+            a.0.framework == q.framework
+                && a.0.processor == q.processor.id
+                && a.0.case.task == o.task
         };
         let mut place: Vec<&(Anchor, f64)> = self.anchors.iter().filter(applies).collect();
         if place.iter().any(|a| a.0.precision == q.precision) {

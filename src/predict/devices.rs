@@ -109,7 +109,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<DeviceTable, csv::Error> {
 
 /// `4x2.4x16+4x1.8x8`: four cores of 2.4 GHz and 16 f32 FLOP a cycle, four of 1.8 GHz and 8.
 fn cpu_tflops(cores: &str) -> Option<f64> {
-    let kind = |k: &str| k.split('x').map(|n| n.trim().parse::<f64>().ok()).product::<Option<f64>>();
+    let kind =
+        |k: &str| k.split('x').map(|n| n.trim().parse::<f64>().ok()).product::<Option<f64>>();
     let gflops: f64 = cores.split('+').map(kind).sum::<Option<f64>>()?;
     (gflops > 0.0).then_some(gflops / 1e3)
 }

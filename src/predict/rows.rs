@@ -107,7 +107,8 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         flash_attention: flash(row),
         rough_model: size.rough.then(|| row.model.to_ascii_lowercase()),
     };
-    rates(&mut o, device, threads(&row.threads_ngl)).ok_or("no memory bandwidth known for the device")?;
+    rates(&mut o, device, threads(&row.threads_ngl))
+        .ok_or("no memory bandwidth known for the device")?;
     Ok(Sample { device: row.device_id.clone(), observation: o, tok_s })
 }
 

@@ -155,7 +155,8 @@ fn an_anchor_measured_here_corrects_the_prediction_and_raises_its_rung() {
     assert!((after.value / before.value - 0.8).abs() < 1e-9);
     assert_eq!(after.rung, Rung::CalibratedHere);
     let mut slower = device.clone();
-    slower.processors[0].bandwidth_gbs = Some(Fact::published(500.0, "read again, on a busy machine"));
+    slower.processors[0].bandwidth_gbs =
+        Some(Fact::published(500.0, "read again, on a busy machine"));
     assert_eq!(predict(&p, &slower).decode_tok_s.unwrap().value, after.value);
     let other = Device { id: "elsewhere".to_owned(), ..device };
     assert_eq!(predict(&p, &other).decode_tok_s.unwrap().rung, Rung::Profile);

@@ -97,11 +97,11 @@ impl Residuals {
     /// What encloses 90 % of the residuals of a group's devices but one; of all groups where too few are left.
     fn interval(&self, group: &str, without: Option<&str>) -> Interval {
         let keep = |d: &str| Some(d) != without;
-        let own = self.0.get(group).map(|m| (collect(m, &keep), m.keys().filter(|d| keep(d)).count()));
+        let own =
+            self.0.get(group).map(|m| (collect(m, &keep), m.keys().filter(|d| keep(d)).count()));
         let enough = own.filter(|(v, n)| *n >= MIN_DEVICES && v.len() >= MIN_RESIDUALS);
-        let (values, devices) = enough.unwrap_or_else(|| {
-            (self.0.values().flat_map(|m| collect(m, &keep)).collect(), 0)
-        });
+        let (values, devices) = enough
+            .unwrap_or_else(|| (self.0.values().flat_map(|m| collect(m, &keep)).collect(), 0));
         enclosing(values, devices)
     }
 

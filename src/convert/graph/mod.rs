@@ -1,5 +1,6 @@
 //! Variants of an ONNX graph, made by ONNX Runtime's quantizers or by Olive's passes in a pinned Python environment.
 
+mod decoder;
 mod why;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::formats::onnx::{self, OnnxSummary};
 use crate::model::{Precision, Variant};
 use crate::runtime::{ScriptLimits, python_env, run_script};
 
+pub use decoder::{BUILT_PRECISIONS, built_decoder};
 pub use why::explain;
 
 const SCRIPT: &str = include_str!("tools.py");
@@ -89,8 +91,9 @@ pub fn graph_variant(
     let source = source_sha256(&files(request.source, &summary), request.cache)
         .map_err(|e| BackendError::failed("cannot hash the source", e))?;
     let stored = stored(&summary);
+    let of = (summary.parameters, first_type(&summary));
     if stored == Some(request.precision) && tool == GraphTool::OnnxRuntime {
-        return Ok(describe(&request, request.source, &summary, &summary, "source", &source));
+        return Ok(describe(&request, request.source, &summary, of, "source", &source));
     }
     if stored != Some(Precision::F32) {
         let stored = stored.map_or("in no precision known here".to_owned(), |p| format!("in {p}"));
@@ -119,7 +122,7 @@ pub fn graph_variant(
     if let Some(made_by) = remembered(&note)
         && let Ok(made) = onnx::read(&path)
     {
-        return Ok(describe(&request, &path, &made, &summary, &made_by, &source));
+        return Ok(describe(&request, &path, &made, of, &made_by, &source));
     }
     std::fs::create_dir_all(&dir).map_err(failed("cannot write the cache"))?;
     // In the cache's own directory: tools leave their working files beside the output.
@@ -148,7 +151,7 @@ pub fn graph_variant(
     std::fs::rename(&out, &path).map_err(failed("cannot move the variant into the cache"))?;
     let text = serde_json::to_vec(&done).unwrap_or_default();
     std::fs::write(&note, text).map_err(failed("cannot write the cache"))?;
-    Ok(describe(&request, &path, &made, &summary, &done.made_by, &source))
+    Ok(describe(&request, &path, &made, of, &done.made_by, &source))
 }
 
 #[derive(Deserialize, serde::Serialize)]
@@ -173,11 +176,24 @@ fn files(path: &Path, summary: &OnnxSummary) -> Vec<PathBuf> {
     std::iter::once(path.to_owned()).chain(beside).collect()
 }
 
-/// The precision of most weight bytes.
+/// The precision of the quantized matrices, else of most weight bytes.
 fn stored(summary: &OnnxSummary) -> Option<Precision> {
     let integer = ["MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"];
     if integer.iter().any(|op| summary.operators.contains_key(*op)) {
         return None;
+    }
+    let mut blocks = summary.block_weights.iter().map(|b| (b.bits, b.block, b.zero_points));
+    if let Some(first) = blocks.next() {
+        return match (first, blocks.next()) {
+            ((4, 32, false), None) => Some(Precision::Int4SymG32),
+            ((4, 64, false), None) => Some(Precision::Int4SymG64),
+            ((4, 128, false), None) => Some(Precision::Int4SymG128),
+            ((4, 32, true), None) => Some(Precision::Int4AsymG32),
+            ((4, 64, true), None) => Some(Precision::Int4AsymG64),
+            ((4, 128, true), None) => Some(Precision::Int4AsymG128),
+            ((8, 32, false), None) => Some(Precision::Int8),
+            _ => None,
+        };
     }
     match formats::histogram(&summary.spec("")).first()?.dtype.as_str() {
         "FLOAT" => Some(Precision::F32),
@@ -186,30 +202,33 @@ fn stored(summary: &OnnxSummary) -> Option<Precision> {
     }
 }
 
-/// `made` is what the variant holds, `source` what it was made of.
+fn first_type(s: &OnnxSummary) -> String {
+    formats::histogram(&s.spec("")).first().map(|t| t.dtype.clone()).unwrap_or_default()
+}
+
+/// `made` is what the variant holds; the pair, parameters and main storage type of what it was made of.
 fn describe(
     request: &PrepareRequest<'_>,
     path: &Path,
     made: &OnnxSummary,
-    source: &OnnxSummary,
+    (parameters, source_type): (u64, String),
     made_by: &str,
     source_sha256: &str,
 ) -> Variant {
     let size = |p: &PathBuf| std::fs::metadata(p).map_or(0, |m| m.len());
     let types = formats::histogram(&made.spec(""));
     let bytes: u64 = types.iter().map(|t| t.bytes).sum();
-    let first = |s: &OnnxSummary| formats::histogram(&s.spec("")).first().map(|t| t.dtype.clone());
     Variant {
         model: request.model.to_owned(),
         precision: request.precision,
         path: path.to_owned(),
         size_bytes: files(path, made).iter().map(size).sum(),
         // Weights of the model, not the scales and zero points that quantizing adds.
-        bits_per_weight: bytes as f64 * 8.0 / source.parameters.max(1) as f64,
+        bits_per_weight: bytes as f64 * 8.0 / parameters.max(1) as f64,
         types,
         made_by: made_by.to_owned(),
         source_sha256: source_sha256.to_owned(),
-        source_type: first(source).unwrap_or_default(),
+        source_type,
         fallbacks: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 # Makes one variant of an ONNX graph with onnxruntime's quantizers or an Olive pass.
-# Request: tool (`onnxruntime` or `olive`), recipe (a precision's name), source, out (a path to write), inputs (a
+# Request: tool (`onnxruntime`, `olive`, or `olive-builder` for a Hugging Face directory), recipe (a precision's name),
+# source, out (a path to write), inputs (a
 # safetensors file of calibration samples, or null). Result: {"made_by"}.
 import struct
 
@@ -208,27 +209,81 @@ def with_olive(recipe, source, out, inputs):
     return f"olive-ai {version('olive-ai')} {name}"
 
 
-def check(recipe, source, out, inputs):
-    """The file loads, is another graph than the source, and runs where there are inputs."""
+BUILDER = {
+    "F32": {"precision": "fp32"},
+    "INT4_KQUANT": {"precision": "int4", "int4_algo_config": "k_quant_mixed"},
+    "INT4_SYM_G32": {"precision": "int4", "int4_block_size": 32, "int4_is_symmetric": True},
+    "INT4_SYM_G128": {"precision": "int4", "int4_block_size": 128, "int4_is_symmetric": True},
+    "INT4_ASYM_G32": {"precision": "int4", "int4_block_size": 32, "int4_is_symmetric": False},
+}
+
+
+def with_builder(recipe, source, out):
+    """A decoder of a Hugging Face directory, by the pass that `olive optimize` and auto-opt use for one."""
+    import importlib.util
+    import logging
+
+    missing = [n for n in ("torch", "transformers", "onnxruntime_genai") if not importlib.util.find_spec(n)]
+    if missing:
+        raise Unsupported(
+            f"ModelBuilder reads a Hugging Face directory with {', '.join(missing)}, which this environment lacks: "
+            "name one that has olive-ai, torch, transformers and onnxruntime-genai 0.14.1 in EDGE_ADVISOR_OLIVE_DIR"
+        )
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    if recipe not in BUILDER:
+        raise Unsupported(f"ModelBuilder makes no {recipe}")
+    from importlib.metadata import version
+
+    from olive.model import HfModelHandler
+    from olive.package_config import OlivePackageConfig
+    from olive.passes.olive_pass import create_pass_from_dict
+
+    logging.disable(logging.INFO)
+    config = dict(BUILDER[recipe])
+    if config["precision"] == "int4":
+        # Products of 8-bit activations, as for this project's own graphs.
+        config["int4_accuracy_level"] = 4
+    kind = OlivePackageConfig.load_default_config().import_pass_module("ModelBuilder")
+    made = create_pass_from_dict(kind, config, disable_search=True).run(HfModelHandler(source), out)
+    if not made or not os.path.isfile(made.model_path):
+        raise RuntimeError("Olive ended without a model")
+    if os.path.dirname(os.path.realpath(made.model_path)) != os.path.realpath(out):
+        os.replace(os.path.dirname(made.model_path), out)
+    model = os.path.join(out, "model.onnx")
+    check_loads(recipe, model)
+    return f"olive-ai {version('olive-ai')} ModelBuilder"
+
+
+def check_loads(recipe, out):
+    """The file loads, and holds matrices of few bits where those were asked for."""
     import onnx
     import onnxruntime
 
-    before = operators(onnx.load(source, load_external_data=False))
     after = operators(onnx.load(out, load_external_data=False))
-    if recipe != "F16" and before == after:
-        raise Unsupported(f"the graph has nothing that {recipe} quantizes")
     if recipe.startswith("INT4") or recipe == "INT8":
         if not {"MatMulNBits", "GatherBlockQuantized"} & set(after):
             raise Unsupported(f"the graph has no matrix of constant weights for {recipe}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(out, options, providers=["CPUExecutionProvider"])
+    return after, onnxruntime.InferenceSession(out, options, providers=["CPUExecutionProvider"])
+
+
+def check(recipe, source, out, inputs):
+    """The file loads, is another graph than the source, and runs where there are inputs."""
+    import onnx
+
+    before = operators(onnx.load(source, load_external_data=False))
+    after, session = check_loads(recipe, out)
+    if recipe != "F16" and before == after:
+        raise Unsupported(f"the graph has nothing that {recipe} quantizes")
     if inputs:
         session.run(None, samples(inputs)[0])
 
 
 def handle(request):
     recipe, source, out, inputs = (request[k] for k in ("recipe", "source", "out", "inputs"))
+    if request["tool"] == "olive-builder":
+        return {"made_by": with_builder(recipe, source, out)}
     make = {"onnxruntime": with_onnxruntime, "olive": with_olive}[request["tool"]]
     made_by = make(recipe, source, out, inputs)
     progress(0.9, "checking")

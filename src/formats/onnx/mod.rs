@@ -7,4 +7,4 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use model::{Dim, ExternalFile, OnnxSummary, OperatorSet, Port, read};
+pub use model::{BlockWeights, Dim, ExternalFile, OnnxSummary, OperatorSet, Port, read};

@@ -1,6 +1,6 @@
 //! The messages of `onnx.proto3` that matter: graph, nodes, tensors, inputs and outputs (field numbers are the schema's).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Serialize;
@@ -13,6 +13,8 @@ use crate::model::{Attention, ModelKind, ModelSpec, Role, TensorSpec};
 
 const MAX_DEPTH: u32 = 16;
 const MAX_NODES: u64 = 4 << 20;
+/// Ways of storing weights in blocks that are told apart.
+const MAX_BLOCKS: usize = 64;
 const MAX_TENSORS: usize = 1 << 18;
 const MAX_PORTS: usize = 1 << 14;
 const MAX_DIMS: usize = 32;
@@ -32,7 +34,17 @@ pub struct OnnxSummary {
     pub tensors: Vec<TensorSpec>,
     /// Elements of floating-point and 8-bit or narrower tensors.
     pub parameters: u64,
+    /// How the weights of its `MatMulNBits` nodes are stored, each way once.
+    pub block_weights: BTreeSet<BlockWeights>,
     pub external: Vec<ExternalFile>,
+}
+
+/// Weights in blocks of integers with a scale each, from the attributes of a `MatMulNBits` node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BlockWeights {
+    pub bits: u64,
+    pub block: u64,
+    pub zero_points: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -260,15 +272,27 @@ impl Walker {
             return Err(self.reader.damaged(format!("more than {MAX_NODES} nodes")));
         }
         let (mut operator, mut domain) = (String::new(), String::new());
+        let (mut inputs, mut blocks) = (0, BlockWeights { bits: 4, ..BlockWeights::default() });
         self.fields(span, |w, f| {
             match (f.number, f.value) {
+                (1, Wire::Bytes(s)) => {
+                    inputs += 1;
+                    blocks.zero_points |= inputs == 4 && s.len() > 0;
+                }
                 (4, Wire::Bytes(s)) => operator = w.reader.text(s)?,
                 (7, Wire::Bytes(s)) => domain = w.reader.text(s)?,
-                (5, Wire::Bytes(s)) => w.attribute(s, depth)?,
+                (5, Wire::Bytes(s)) => match w.attribute(s, depth)? {
+                    (name, Some(v)) if name == "bits" => blocks.bits = v,
+                    (name, Some(v)) if name == "block_size" => blocks.block = v,
+                    _ => {}
+                },
                 _ => {}
             }
             Ok(())
         })?;
+        if operator == "MatMulNBits" && self.out.block_weights.len() < MAX_BLOCKS {
+            self.out.block_weights.insert(blocks);
+        }
         if !domain.is_empty() && domain != "ai.onnx" {
             operator = format!("{domain}:{operator}");
         }
@@ -276,12 +300,20 @@ impl Walker {
         Ok(())
     }
 
-    fn attribute(&mut self, span: Span, depth: u32) -> Result<(), FormatError> {
-        self.fields(span, |w, f| match (f.number, f.value) {
-            (5 | 10, Wire::Bytes(s)) => w.tensor(s),
-            (6 | 11, Wire::Bytes(s)) => w.graph(s, depth + 1),
-            _ => Ok(()),
-        })
+    /// Its name, and its value where that is an integer.
+    fn attribute(&mut self, span: Span, depth: u32) -> Result<(String, Option<u64>), FormatError> {
+        let (mut name, mut value) = (String::new(), None);
+        self.fields(span, |w, f| {
+            match (f.number, f.value) {
+                (1, Wire::Bytes(s)) => name = w.reader.text(s)?,
+                (3, Wire::Varint(v)) => value = Some(v),
+                (5 | 10, Wire::Bytes(s)) => w.tensor(s)?,
+                (6 | 11, Wire::Bytes(s)) => w.graph(s, depth + 1)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok((name, value))
     }
 
     fn tensor(&mut self, span: Span) -> Result<(), FormatError> {

@@ -101,6 +101,26 @@ fn write(dir: &TempDir, content: &[u8]) -> PathBuf {
 }
 
 #[test]
+fn matrices_in_blocks_say_how_they_are_stored() {
+    let attribute = |name: &str, v| bytes(5, [bytes(1, name), int(3, v)].concat());
+    let matmul = |inputs: &[&str], bits, block| {
+        let inputs: Vec<u8> = inputs.iter().flat_map(|i| bytes(1, i)).collect();
+        let settings = [attribute("bits", bits), attribute("block_size", block)].concat();
+        let name = [bytes(4, "MatMulNBits"), bytes(7, "com.microsoft")].concat();
+        bytes(1, [inputs, name, settings].concat())
+    };
+    let dir = TempDir::new().unwrap();
+    let graph = model(&[
+        matmul(&["x", "w", "scales"], 4, 32),
+        matmul(&["x", "w", "scales"], 4, 32),
+        matmul(&["x", "w", "scales", "zero_points"], 8, 128),
+    ]);
+    let found = read(&write(&dir, &graph)).unwrap().block_weights;
+    let blocks = |bits, block, zero_points| BlockWeights { bits, block, zero_points };
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [blocks(4, 32, false), blocks(8, 128, true)]);
+}
+
+#[test]
 fn a_graph_is_read_with_its_subgraphs_constants_and_free_axes() {
     let dir = TempDir::new().unwrap();
     let s = read(&write(&dir, &sample())).unwrap();
