@@ -68,7 +68,7 @@ impl Unpacker<'_> {
             zip::ZipArchive::new(io::BufReader::new(file)).map_err(|e| self.damaged(e))?;
         for index in 0..zip.len() {
             let mut entry = zip.by_index(index).map_err(|e| self.damaged(e))?;
-            let name = entry.name().to_owned();
+            let name = entry.name().map_err(|e| self.damaged(e))?.into_owned();
             // Wheels made on Windows leave the mode out; a link always has one.
             let kind = entry.unix_mode().unwrap_or(0) & 0o170_000;
             if entry.is_symlink() || !matches!(kind, 0 | 0o100_000 | 0o040_000) {
