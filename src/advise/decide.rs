@@ -29,6 +29,8 @@ pub(super) struct Values {
     pub saturation: f64,
     pub quality_weight: f64,
     pub memory_weight: f64,
+    /// Times the part of the memory estimate's interval that is above the limit.
+    pub overflow_weight: f64,
     pub bytes_weight: f64,
     pub min_quality: f64,
     pub reason: String,
@@ -219,9 +221,17 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
             .sum();
         c.utility = v.speed_weight * speed + v.quality_weight * kept.ln()
             - v.memory_weight * share
+            - v.overflow_weight * overflow(c)
             - v.bytes_weight * (bytes / GIB).ln()
             + tree;
     }
+}
+
+/// Part of the memory estimate's interval that is above the limit: 0 fits for certain, 1 does not.
+fn overflow(c: &Candidate) -> f64 {
+    let Some(m) = &c.memory_bytes else { return 0.0 };
+    let above = (m.high - c.memory_limit_bytes as f64) / (m.high - m.low).max(1.0);
+    above.clamp(0.0, 1.0)
 }
 
 /// Marks what no other feasible candidate beats in speed, quality and memory at once.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{MemoryParams, Settings};
+use crate::catalog::stored_sizes;
 use crate::model::{Attention, ModelKind, ModelSpec, Precision, Role, TensorSpec};
 
 /// Storage of the KV cache.
@@ -166,8 +167,9 @@ pub(super) fn kv_read_bytes(spec: &ModelSpec, positions: u64, kv: KvPrecision) -
 
 fn weights_by_role(spec: &ModelSpec, precision: Option<Precision>) -> Vec<RoleBytes> {
     let mut roles: BTreeMap<u8, RoleBytes> = BTreeMap::new();
-    for t in &spec.tensors {
-        let bytes = tensor_bytes(t, precision);
+    let exact = precision.and_then(|p| stored_sizes(spec, p));
+    for (i, t) in spec.tensors.iter().enumerate() {
+        let bytes = exact.as_ref().map_or_else(|| tensor_bytes(t, precision), |sizes| sizes[i]);
         let entry =
             roles.entry(t.role as u8).or_insert(RoleBytes { role: t.role, bytes: 0, per_token: 0 });
         entry.bytes = entry.bytes.saturating_add(bytes);
@@ -176,7 +178,7 @@ fn weights_by_role(spec: &ModelSpec, precision: Option<Precision>) -> Vec<RoleBy
     roles.into_values().collect()
 }
 
-/// Bytes of one tensor at a precision. Vectors (norms, biases) stay 32-bit, as every quantizer leaves them.
+/// Bytes of one tensor at a precision that is no GGUF mixture. Vectors (norms, biases) stay 32-bit, as every quantizer leaves them.
 fn tensor_bytes(t: &TensorSpec, precision: Option<Precision>) -> u64 {
     let Some(precision) = precision else { return t.bytes };
     let elements = t.elements();

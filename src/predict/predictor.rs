@@ -38,7 +38,7 @@ impl Predictor {
         if memory.weights == 0 {
             return Err(NoPrediction::EmptyModel(q.model.name.clone()));
         }
-        let base = observe(q)?;
+        let base = observe_with(q, &memory)?;
         let at = |task, depth: u64| Observation {
             task,
             depth: depth as f64,
@@ -126,8 +126,11 @@ fn plan(q: &Query<'_>) -> MemoryPlan {
 
 /// The query in the fit's terms, for decoding at depth zero.
 pub(super) fn observe(q: &Query<'_>) -> Result<Observation, NoPrediction> {
+    observe_with(q, &plan(q))
+}
+
+fn observe_with(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPrediction> {
     let settings = Settings::embedded();
-    let memory = plan(q);
     let p = q.processor;
     let bandwidth = p.bandwidth_gbs.as_ref().filter(|b| b.value > 0.0).map(|b| {
         // Efficiencies are fitted against published rates.

@@ -1,5 +1,7 @@
 //! Loads a compute API's library and asks it how many devices it has.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{c_int, c_uint, c_void};
 
 use libloading::{Library, Symbol};

@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
 };
-use edge_advisor::formats::gguf::{Encoded, Gguf, GgufWriter, TensorDecl};
+use edge_advisor::formats::gguf::{Encoded, Gguf, GgufWriter, TensorDecl, to_spec};
 use edge_advisor::model::{CaseOutcome, Metric, Precision, Variant, Workload};
+use edge_advisor::predict::{KvPrecision, memory_plan};
 use edge_advisor::{dirs, runtime};
 
 use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
@@ -198,6 +199,24 @@ fn mxfp4_of_a_dense_model_is_refused_rather_than_mislabelled() {
     let Some((backend, model, _turn)) = installed() else { return };
     let e = make(backend, &model, Precision::Mxfp4, None).unwrap_err();
     assert!(matches!(e, BackendError::Unsupported(_)) && e.to_string().contains("experts"), "{e}");
+}
+
+#[test]
+fn the_memory_plan_is_what_is_allocated() {
+    let Some((backend, model, _turn)) = installed() else { return };
+    let spec = to_spec(&Gguf::open(&model).unwrap()).unwrap();
+    for precision in [Precision::F16, Precision::Q8_0, Precision::Q4_K_M] {
+        let variant = make(backend, &model, precision, None).unwrap();
+        let stored: u64 = variant.types.iter().map(|t| t.bytes).sum();
+        let session = open(backend, &request(variant, 768, &[])).unwrap();
+        let plan = memory_plan(&spec, Some(precision), 768, KvPrecision::F16, "llama.cpp");
+        assert_eq!(plan.weights, stored, "{precision}: weights by tensor");
+        let facts = session.facts();
+        let parts = [facts.weight_bytes, facts.kv_cache_bytes, facts.compute_buffer_bytes];
+        let allocated: u64 = parts.into_iter().map(Option::unwrap).sum();
+        let off = (plan.weights + plan.kv_cache + plan.compute) as f64 / allocated as f64 - 1.0;
+        assert!(off.abs() < 0.05, "{precision}: {:.1} % off {parts:?}", off * 100.0);
+    }
 }
 
 #[test]

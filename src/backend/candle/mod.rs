@@ -1,6 +1,8 @@
 //! The embedded engine: llama-family GGUF models on the CPU, with candle's block formats and kernels and our own
 //! forward pass. Weights stay in the mapped file; nothing is allocated or copied per token.
 
+#![allow(unsafe_code)]
+
 mod backend;
 mod cache;
 pub(crate) mod config;

@@ -1,6 +1,8 @@
 //! llama.cpp: the pinned prebuilt library, loaded at run time with bindings that match exactly that build; or
 //! the user's own build through its programs.
 
+#![allow(unsafe_code)]
+
 mod backend;
 mod check;
 mod ffi;

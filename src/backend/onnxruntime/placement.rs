@@ -1,5 +1,7 @@
 //! Which provider each node of an opened graph runs on, as the library itself recorded it.
 
+#![allow(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::ptr;

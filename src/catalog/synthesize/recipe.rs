@@ -1,7 +1,7 @@
 //! Which type each tensor gets: llama.cpp's mixes (`llama-quant.cpp`, build 11434, without an importance matrix).
 
 use crate::formats::gguf::{GgmlType, ggml_type_named};
-use crate::model::{ModelSpec, Precision, Role, TensorSpec};
+use crate::model::{Attention, ModelSpec, Precision, Role, TensorSpec};
 
 /// What the mix of one tensor depends on besides the tensor.
 pub(super) struct Context {
@@ -14,10 +14,28 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(spec: &ModelSpec, precision: Precision, group: u32) -> Self {
+    pub(super) fn new(spec: &ModelSpec, precision: Precision) -> Self {
         let layers = u32::try_from(spec.layers.len()).unwrap_or(u32::MAX);
+        let group = match spec.layers.first() {
+            Some(&Attention::Gqa { heads, kv_heads, .. }) => {
+                heads.checked_div(kv_heads).unwrap_or(1)
+            }
+            _ => 1,
+        };
         Self { precision, layers, experts: spec.experts, group, tied: spec.tied_output }
     }
+}
+
+/// Bytes of each tensor in a GGUF of this precision; `None` for a precision or for tensor names of another format.
+pub fn stored_sizes(spec: &ModelSpec, precision: Precision) -> Option<Vec<u64>> {
+    base_type(precision)?;
+    spec.tensors.iter().find(|t| t.name == "token_embd.weight")?;
+    let context = Context::new(spec, precision);
+    let size = |t: &TensorSpec| {
+        let row = t.shape.first().copied().unwrap_or(1);
+        tensor_type(t, &context)?.bytes(row, t.elements())
+    };
+    spec.tensors.iter().map(size).collect()
 }
 
 /// The type of most tensors; `None` for a precision that is no GGUF recipe.

@@ -10,7 +10,7 @@ use crate::catalog::entry::Entry;
 use crate::catalog::{Shape, build};
 use crate::formats::gguf::{GgufWriter, TensorDecl, ggml_type};
 use crate::formats::{FormatError, histogram};
-use crate::model::{Attention, ModelSpec, Precision, Role, TypeCount};
+use crate::model::{Precision, Role, TypeCount};
 
 const BUFFER: usize = 4 << 20;
 
@@ -77,7 +77,7 @@ pub fn synthesize(
         return Err(SynthesizeError::Precision { precision });
     }
     let mut spec = build(&entry);
-    let context = recipe::Context::new(&spec, precision, group(&spec));
+    let context = recipe::Context::new(&spec, precision);
     let mut tensors = Vec::new();
     for t in &mut spec.tensors {
         let kind =
@@ -138,14 +138,6 @@ fn cut(entry: &Entry, layers: Option<u32>) -> Result<(Entry, Shape), SynthesizeE
     Ok((entry_cut, shape))
 }
 
-/// Query heads for each key-value head.
-fn group(spec: &ModelSpec) -> u32 {
-    match spec.layers.first() {
-        Some(&Attention::Gqa { heads, kv_heads, .. }) => heads.checked_div(kv_heads).unwrap_or(1),
-        _ => 1,
-    }
-}
-
 /// Norms pass their input through and biases add nothing, so that activations stay finite.
 fn constant(name: &str, role: Role) -> Option<f32> {
     match role {
@@ -201,7 +193,7 @@ mod tests {
                 if recipe::base_type(precision).is_none() {
                     continue;
                 }
-                let context = recipe::Context::new(&spec, precision, group(&spec));
+                let context = recipe::Context::new(&spec, precision);
                 for t in &spec.tensors {
                     let kind = recipe::tensor_type(t, &context).unwrap();
                     assert!(t.shape[0].is_multiple_of(kind.block), "{precision} {}", t.name);
@@ -215,7 +207,7 @@ mod tests {
     fn the_q4_k_m_mix_has_the_published_width() {
         let catalog = Catalog::load_with(None).unwrap();
         let mut spec = build(catalog.get("llama-3.1-8b").unwrap());
-        let context = recipe::Context::new(&spec, Precision::Q4_K_M, group(&spec));
+        let context = recipe::Context::new(&spec, Precision::Q4_K_M);
         for t in &mut spec.tensors {
             let kind = recipe::tensor_type(t, &context).unwrap();
             t.bytes = kind.bytes(t.shape[0], t.elements()).unwrap();

@@ -1,5 +1,7 @@
 //! `probe --measure`: what memory and arithmetic units really reach here, in a few seconds.
 
+#![allow(unsafe_code)]
+
 mod bandwidth;
 mod compute;
 mod disk;

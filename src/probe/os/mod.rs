@@ -1,5 +1,7 @@
 //! The few questions that need a system call: one small file an operating system.
 
+#![allow(unsafe_code)]
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(target_os = "macos")]
