@@ -5,6 +5,8 @@ use crate::model::{Attention, ModelSpec, Precision, Role, TensorSpec};
 
 /// What the mix of one tensor depends on besides the tensor.
 pub(super) struct Context {
+    /// The type of most tensors.
+    base: &'static GgmlType,
     pub(super) precision: Precision,
     pub(super) layers: u32,
     pub(super) experts: u32,
@@ -14,7 +16,9 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(spec: &ModelSpec, precision: Precision) -> Self {
+    /// `None` for a precision that is no GGUF recipe.
+    pub(super) fn new(spec: &ModelSpec, precision: Precision) -> Option<Self> {
+        let base = base_type(precision)?;
         let layers = u32::try_from(spec.layers.len()).unwrap_or(u32::MAX);
         let group = match spec.layers.first() {
             Some(&Attention::Gqa { heads, kv_heads, .. }) => {
@@ -22,15 +26,15 @@ impl Context {
             }
             _ => 1,
         };
-        Self { precision, layers, experts: spec.experts, group, tied: spec.tied_output }
+        let (experts, tied) = (spec.experts, spec.tied_output);
+        Some(Self { base, precision, layers, experts, group, tied })
     }
 }
 
 /// Bytes of each tensor in a GGUF of this precision; `None` for a precision or for tensor names of another format.
 pub fn stored_sizes(spec: &ModelSpec, precision: Precision) -> Option<Vec<u64>> {
-    base_type(precision)?;
+    let context = Context::new(spec, precision)?;
     spec.tensors.iter().find(|t| t.name == "token_embd.weight")?;
-    let context = Context::new(spec, precision);
     let size = |t: &TensorSpec| {
         let row = t.shape.first().copied().unwrap_or(1);
         tensor_type(t, &context)?.bytes(row, t.elements())
@@ -55,7 +59,7 @@ pub(super) fn base_type(precision: Precision) -> Option<&'static GgmlType> {
 
 /// The type of one tensor, fallback included.
 pub(super) fn tensor_type(t: &TensorSpec, c: &Context) -> Option<&'static GgmlType> {
-    let base = base_type(c.precision)?;
+    let base = c.base;
     let plain = t.shape.len() < 2
         || t.role == Role::Norm
         || !t.name.ends_with("weight")
@@ -67,7 +71,8 @@ pub(super) fn tensor_type(t: &TensorSpec, c: &Context) -> Option<&'static GgmlTy
     if !base.is_quantized() {
         return Some(base);
     }
-    fit(t, ggml_type_named(wanted(t, c, base.name))?)
+    let name = wanted(t, c, base.name);
+    fit(t, if name == base.name { base } else { ggml_type_named(name)? })
 }
 
 fn wanted(t: &TensorSpec, c: &Context, base: &'static str) -> &'static str {

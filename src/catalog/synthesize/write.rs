@@ -73,11 +73,9 @@ pub fn synthesize(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Synthesized, SynthesizeError> {
     let (entry, shape) = cut(entry, layers)?;
-    if recipe::base_type(precision).is_none() {
-        return Err(SynthesizeError::Precision { precision });
-    }
     let mut spec = build(&entry);
-    let context = recipe::Context::new(&spec, precision);
+    let context =
+        recipe::Context::new(&spec, precision).ok_or(SynthesizeError::Precision { precision })?;
     let mut tensors = Vec::new();
     for t in &mut spec.tensors {
         let kind =
@@ -190,10 +188,7 @@ mod tests {
         for name in ["llama-3.2-1b", "smollm2-135m", "mixtral-8x7b"] {
             let spec = build(catalog.get(name).unwrap());
             for &precision in Precision::ALL {
-                if recipe::base_type(precision).is_none() {
-                    continue;
-                }
-                let context = recipe::Context::new(&spec, precision);
+                let Some(context) = recipe::Context::new(&spec, precision) else { continue };
                 for t in &spec.tensors {
                     let kind = recipe::tensor_type(t, &context).unwrap();
                     assert!(t.shape[0].is_multiple_of(kind.block), "{precision} {}", t.name);
@@ -207,7 +202,7 @@ mod tests {
     fn the_q4_k_m_mix_has_the_published_width() {
         let catalog = Catalog::load_with(None).unwrap();
         let mut spec = build(catalog.get("llama-3.1-8b").unwrap());
-        let context = recipe::Context::new(&spec, Precision::Q4_K_M);
+        let context = recipe::Context::new(&spec, Precision::Q4_K_M).unwrap();
         for t in &mut spec.tensors {
             let kind = recipe::tensor_type(t, &context).unwrap();
             t.bytes = kind.bytes(t.shape[0], t.elements()).unwrap();
