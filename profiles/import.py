@@ -2,8 +2,8 @@
 """Writes profiles/devices/<id>.toml from data/devices.csv and device_supplement.csv: `python3 profiles/import.py`.
 
 A cell named in `unsourced_fields` is listed under `unverified`; a figure that is arithmetic on a published one is
-listed under `derived`, the supplement's among them. Nothing else is filled in: an empty cell stays out. APIs and architecture keys follow from the
-vendor and the product name (tables below).
+listed under `derived`, the supplement's among them. Nothing else is filled in: an empty cell stays out. APIs and
+architecture keys follow from the vendor and the product name (tables below).
 """
 import csv
 import math
@@ -145,12 +145,12 @@ def profile(row, extra):
         if "ram_gb_options" in unsourced:
             unverified.append("memory.options_gb")
     bw = number(row["mem_bandwidth_gbs"]) or slower_memory(row["source"])
-    if not bw and (bw := supplied("bandwidth_gbs", "memory.bandwidth_gbs")):
+    if not bw:
+        bw = supplied("bandwidth_gbs", "memory.bandwidth_gbs")
+    elif "mem_bandwidth_gbs" in unsourced or re.search(r"arithmetic|derived x|derived \d+MT|derived\)|BW ", row["source"]):
+        derived.append("memory.bandwidth_gbs")
+    if bw:
         mem.append(f"bandwidth_gbs = {fmt(bw)}")
-    elif bw:
-        mem.append(f"bandwidth_gbs = {fmt(bw)}")
-        if "mem_bandwidth_gbs" in unsourced or re.search(r"arithmetic|derived x|derived \d+MT|derived\)|BW ", row["source"]):
-            derived.append("memory.bandwidth_gbs")
     arch = ARCH.get(row["cpu_arch"])
     if arch:
         cpu.append(f"arch = {q(arch)}")

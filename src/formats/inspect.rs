@@ -1,5 +1,6 @@
 //! One entry point for all formats: sniffs what a path is and tells what is in it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -126,6 +127,13 @@ fn from_safetensors(path: &Path) -> Result<Inspection, FormatError> {
         onnx: None,
         spec,
     })
+}
+
+/// Storage type of most bytes; empty where there is none.
+pub fn main_type(types: impl Iterator<Item = (String, u64)>) -> String {
+    let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
+    types.for_each(|(dtype, n)| *bytes.entry(dtype).or_default() += n);
+    bytes.into_iter().max_by_key(|(_, n)| *n).map(|(dtype, _)| dtype).unwrap_or_default()
 }
 
 /// Tensors and bytes by stored type, most bytes first.

@@ -12,6 +12,6 @@ mod text;
 pub mod tokenizer;
 
 pub use error::FormatError;
-pub use inspect::{InspectedFile, Inspection, Tokenizer, histogram, inspect};
+pub use inspect::{InspectedFile, Inspection, Tokenizer, histogram, inspect, main_type};
 pub use openvino_ir::{IrConstant, OpenVinoIr};
 use text::read_text;

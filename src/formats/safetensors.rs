@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::FormatError;
 use super::config::Config;
+use super::inspect::main_type;
 use super::names::{SAFETENSORS_TYPES, role_of_path};
 use crate::model::{ModelKind, ModelSpec, Role, TensorSpec};
 
@@ -23,6 +24,23 @@ const MAX_INDEX: u64 = 64 << 20;
 pub struct Safetensors {
     pub files: Vec<(PathBuf, u64)>,
     pub tensors: Vec<TensorSpec>,
+}
+
+impl Safetensors {
+    pub fn elements(&self) -> u64 {
+        self.tensors.iter().map(TensorSpec::elements).sum()
+    }
+
+    /// Storage type of most bytes.
+    pub fn main_type(&self) -> String {
+        main_type(self.tensors.iter().map(|t| (t.dtype.clone(), t.bytes)))
+    }
+
+    /// The weights and the configuration of the Hugging Face directory they were read from.
+    pub fn source_files(&self, dir: &Path) -> Vec<PathBuf> {
+        let weights = self.files.iter().map(|(path, _)| path.clone());
+        weights.chain([dir.join("config.json")]).collect()
+    }
 }
 
 #[derive(Deserialize)]

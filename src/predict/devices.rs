@@ -25,7 +25,7 @@ pub(super) struct DeviceSpec {
     pub fp16_tflops: Option<f64>,
     pub matrix_tflops: Option<f64>,
     pub cpu_tflops: Option<f64>,
-    /// The GPU's, as the profile of the device names it.
+    /// Of the GPU, from the device's profile, as the CPU's rate is.
     pub architecture: String,
 }
 
@@ -55,8 +55,6 @@ struct Extra {
     fp32_tflops: Option<f64>,
     matrix_tflops: Option<f64>,
     cores: Option<f64>,
-    /// Kinds of cores as `count x GHz x f32 FLOP a cycle`, joined by `+`.
-    cpu: String,
 }
 
 /// The table in the binary.
@@ -95,24 +93,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<DeviceTable, csv::Error> {
             d.fp32_tflops = e.fp32_tflops.or(d.fp32_tflops);
             d.matrix_tflops = e.matrix_tflops.or(d.matrix_tflops);
             d.cores = e.cores.or(d.cores);
-            d.cpu_tflops = cpu_tflops(&e.cpu);
         }
     }
     for profile in Library::new(None).all().expect("embedded profiles, read by a test") {
+        let Some(d) = table.get_mut(&profile.id) else { continue };
+        d.cpu_tflops = profile.cpu.as_ref().and_then(|c| c.fp32_tflops);
         let gpu = profile.processors.iter().find(|p| p.kind != ProcessorKind::Npu);
-        if let (Some(d), Some(gpu)) = (table.get_mut(&profile.id), gpu) {
-            d.architecture = gpu.architecture.clone();
-        }
+        d.architecture = gpu.map(|g| g.architecture.clone()).unwrap_or_default();
     }
     Ok(table)
-}
-
-/// `4x2.4x16+4x1.8x8`: four cores of 2.4 GHz and 16 f32 FLOP a cycle, four of 1.8 GHz and 8.
-fn cpu_tflops(cores: &str) -> Option<f64> {
-    let kind =
-        |k: &str| k.split('x').map(|n| n.trim().parse::<f64>().ok()).product::<Option<f64>>();
-    let gflops: f64 = cores.split('+').map(kind).sum::<Option<f64>>()?;
-    (gflops > 0.0).then_some(gflops / 1e3)
 }
 
 /// A positive finite number at the start of a cell (`45-80 (sources disagree)` gives 45).

@@ -99,7 +99,7 @@ impl Rows {
         let scored = self.kept.iter().map(|(_, s)| {
             let o = &s.observation;
             let task = params.task(o.task);
-            let predicted = o.tokens() / task.log_time(o).exp();
+            let predicted = task.speed(o);
             let i = task.interval(o);
             (predicted, predicted * i.low, predicted * i.high)
         });

@@ -200,7 +200,7 @@ impl Row {
 }
 
 /// `ln(sum(exp(x)))` without overflow.
-pub(super) fn log_sum(x: &[f64; 3]) -> f64 {
+fn log_sum(x: &[f64; 3]) -> f64 {
     let m = x.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v));
     m + x.iter().map(|v| (v - m).exp()).sum::<f64>().ln()
 }

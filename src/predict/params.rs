@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::fit::log_sum;
 use super::observation::{Observation, Task};
 
 /// Fitted on public rows, embedded in the binary.
@@ -117,11 +116,6 @@ impl SpeedParams {
             }
         }
         Parts { seconds: ln.map(f64::exp), ideal }
-    }
-
-    /// Natural log of the predicted time.
-    pub(super) fn log_time(&self, o: &Observation) -> f64 {
-        log_sum(&self.parts(o).seconds.map(f64::ln))
     }
 
     /// Predicted tokens a second.

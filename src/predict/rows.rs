@@ -82,8 +82,8 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         backend: row.backend.clone(),
         family: settings.family(&row.framework),
         kernel: settings
-            .kernel(&row.quant)
-            .map_or("other", |(k, bits)| settings.kernel_of_size(k, bits, size.bits))
+            .kernel_in_file(&row.quant, size.bits)
+            .map_or("other", |(k, _)| k)
             .to_owned(),
         class: if row.device_class.is_empty() { &device.class } else { &row.device_class }.clone(),
         vendor: device.vendor.clone(),

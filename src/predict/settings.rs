@@ -28,6 +28,16 @@ struct KernelRule {
     prefixes: Vec<String>,
     kernel: String,
     bits: f64,
+    /// What runs where a file holds fewer bits a weight than these, the fewest first.
+    #[serde(default)]
+    packed: Vec<Packed>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Packed {
+    below: f64,
+    kernel: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -132,15 +142,16 @@ impl Settings {
 
     /// Kernel group and nominal bits of a storage name, `None` where the name says nothing.
     pub fn kernel(&self, quant: &str) -> Option<(&str, f64)> {
-        let q = quant.trim().to_ascii_lowercase();
-        let rule = self.kernel.iter().find(|r| r.prefixes.iter().any(|p| q.starts_with(p)))?;
-        Some((&rule.kernel, stated_bits(&q).unwrap_or(rule.bits)))
+        self.kernel_in_file(quant, None)
     }
 
-    /// The kernel of a file much smaller than its name says: `gpt-oss-20b-F16` holds MXFP4 experts.
-    pub fn kernel_of_size<'a>(&'a self, kernel: &'a str, bits: f64, sized: Option<f64>) -> &'a str {
-        let smaller = sized.filter(|s| kernel == "f16" && *s < 0.6 * bits);
-        smaller.map_or(kernel, |s| if s < 6.0 { "mxfp4" } else { "q8" })
+    /// The same of a file that holds so many bits a weight: `gpt-oss-20b-F16` holds MXFP4 experts.
+    pub fn kernel_in_file(&self, quant: &str, file_bits: Option<f64>) -> Option<(&str, f64)> {
+        let q = quant.trim().to_ascii_lowercase();
+        let rule = self.kernel.iter().find(|r| r.prefixes.iter().any(|p| q.starts_with(p)))?;
+        let packed = rule.packed.iter().find(|p| file_bits.is_some_and(|b| b < p.below));
+        let kernel = packed.map_or(&rule.kernel, |p| &p.kernel);
+        Some((kernel, stated_bits(&q).unwrap_or(rule.bits)))
     }
 
     /// Whose kernels a framework runs; an unknown framework is its own family.

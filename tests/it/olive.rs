@@ -73,7 +73,7 @@ fn olive_builds_decoders_of_hugging_face_directories_or_says_what_it_lacks() {
         let variant = case(&record, Precision::Int4SymG32).variant.as_ref().unwrap();
         assert!(variant.made_by.ends_with("ModelBuilder"), "{}", variant.made_by);
         assert_eq!(variant.source_type, "F16");
-        let model = variant.path.clone();
+        let model = &variant.path;
         assert!(model.ends_with("INT4_SYM_G32/model.onnx"), "{}", model.display());
         return;
     }

@@ -13,6 +13,7 @@ use super::{environment, run};
 use crate::backend::{BackendError, PrepareRequest};
 use crate::convert::{gguf_variant, source_sha256};
 use crate::formats::gguf::{Gguf, TensorInfo};
+use crate::formats::main_type;
 use crate::formats::safetensors::{self, Safetensors};
 use crate::model::{Precision, TensorSpec, TypeCount, Variant};
 
@@ -43,29 +44,23 @@ impl Source {
     fn files(&self, path: &Path) -> Vec<PathBuf> {
         match self {
             Source::Gguf(g) => g.parts.iter().map(|p| p.path.clone()).collect(),
-            Source::Directory(s) => {
-                let weights = s.files.iter().map(|(p, _)| p.clone());
-                weights.chain([path.join("config.json")]).collect()
-            }
+            Source::Directory(s) => s.source_files(path),
         }
     }
 
     fn elements(&self) -> u64 {
         match self {
             Source::Gguf(g) => g.tensors.iter().map(TensorInfo::elements).sum(),
-            Source::Directory(s) => s.tensors.iter().map(TensorSpec::elements).sum(),
+            Source::Directory(s) => s.elements(),
         }
     }
 
     /// Storage type of most bytes.
     fn main_type(&self) -> String {
-        let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
-        let mut add = |dtype: String, n: u64| *bytes.entry(dtype).or_default() += n;
         match self {
-            Source::Gguf(g) => g.tensors.iter().for_each(|t| add(t.type_name(), t.bytes)),
-            Source::Directory(s) => s.tensors.iter().for_each(|t| add(t.dtype.clone(), t.bytes)),
+            Source::Gguf(g) => main_type(g.tensors.iter().map(|t| (t.type_name(), t.bytes))),
+            Source::Directory(s) => s.main_type(),
         }
-        bytes.into_iter().max_by_key(|(_, n)| *n).map(|(dtype, _)| dtype).unwrap_or_default()
     }
 }
 

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::source_sha256;
 use crate::backend::{BackendError, PrepareRequest};
 use crate::formats;
 use crate::formats::onnx::{self, OnnxSummary};
 use crate::model::{Precision, Variant};
-use crate::runtime::{ScriptLimits, python_env, run_script};
+use crate::runtime::{PythonEnv, ScriptLimits, python_env, run_script};
 
 pub use decoder::{BUILT_PRECISIONS, built_decoder};
 pub use why::explain;
@@ -105,10 +105,7 @@ pub fn graph_variant(
         let text = format!("{} makes no {} of a graph", tool.name(), request.precision);
         return Err(BackendError::Unsupported(text));
     }
-    let Some(env) = python_env(tool.runtime()) else {
-        let hint = format!("edge-advisor runtime install {}", tool.runtime());
-        return Err(BackendError::NotInstalled { hint });
-    };
+    let env = environment(tool)?;
     let maker = format!("{}-{}-{VERSION}", tool.name(), env.version);
     let dir = request.cache.join(&source).join(maker);
     let calibrated = request.precision == Precision::Int8Static;
@@ -138,13 +135,7 @@ pub fn graph_variant(
         "inputs": request.inputs.map(|p| p.to_string_lossy()),
     });
     let step = format!("quantizing with {}", tool.name());
-    (request.progress)(0.0, &step);
-    let done = run_script(&env, tool.name(), SCRIPT, &ask, LIMITS, &mut |fraction, _| {
-        (request.progress)(fraction, &step)
-    })
-    .map_err(BackendError::of_script)?;
-    let done: Done = serde_json::from_value(done)
-        .map_err(|e| BackendError::failed(&format!("{} said nonsense", tool.name()), e))?;
+    let done = make(tool, &env, &ask, &step, &mut *request.progress)?;
     // Tools have been seen to end well without a model.
     let made = onnx::read(&out)
         .map_err(|e| BackendError::failed(&format!("{} left no model", tool.name()), e))?;
@@ -152,6 +143,29 @@ pub fn graph_variant(
     let text = serde_json::to_vec(&done).unwrap_or_default();
     std::fs::write(&note, text).map_err(failed("cannot write the cache"))?;
     Ok(describe(&request, &path, &made, of, &done.made_by, &source))
+}
+
+fn environment(tool: GraphTool) -> Result<PythonEnv, BackendError> {
+    python_env(tool.runtime()).ok_or_else(|| BackendError::NotInstalled {
+        hint: format!("edge-advisor runtime install {}", tool.runtime()),
+    })
+}
+
+/// Runs the script to its end.
+fn make(
+    tool: GraphTool,
+    env: &PythonEnv,
+    ask: &Value,
+    step: &str,
+    progress: &mut dyn FnMut(f64, &str),
+) -> Result<Done, BackendError> {
+    progress(0.0, step);
+    let done = run_script(env, tool.name(), SCRIPT, ask, LIMITS, &mut |fraction, _| {
+        progress(fraction, step)
+    })
+    .map_err(BackendError::of_script)?;
+    serde_json::from_value(done)
+        .map_err(|e| BackendError::failed(&format!("{} said nonsense", tool.name()), e))
 }
 
 #[derive(Deserialize, serde::Serialize)]

@@ -1,7 +1,6 @@
 # Makes one variant of an ONNX graph with onnxruntime's quantizers or an Olive pass.
 # Request: tool (`onnxruntime`, `olive`, or `olive-builder` for a Hugging Face directory), recipe (a precision's name),
-# source, out (a path to write), inputs (a
-# safetensors file of calibration samples, or null). Result: {"made_by"}.
+# source, out (a path to write), inputs (a safetensors file of calibration samples, or null). Result: {"made_by"}.
 import struct
 
 os.environ.update(OLIVE_DISABLE_TELEMETRY="1", ORT_DISABLE_TELEMETRY="1", USE_TORCH="0")
@@ -185,14 +184,9 @@ def with_olive(recipe, source, out, inputs):
     has_torch = stand_in_for_torch()
     if recipe == "INT4_HQQ" and not has_torch:
         raise Unsupported("Olive's HQQ pass computes with torch, which the small environment leaves out")
-    from importlib.metadata import version
-
     from olive.model import ONNXModelHandler
-    from olive.package_config import OlivePackageConfig
-    from olive.passes.olive_pass import create_pass_from_dict
 
     name, config = OLIVE[recipe]
-    kind = OlivePackageConfig.load_default_config().import_pass_module(name)
     if recipe == "INT8_STATIC":
         if not inputs:
             raise Unsupported("static quantization needs calibration inputs")
@@ -202,11 +196,23 @@ def with_olive(recipe, source, out, inputs):
         quantization.get_calibration_dataloader = lambda *_, **__: reader(inputs)
         config = dict(config, data_config={"name": "suite", "type": "DummyDataContainer"})
         config.update(op_types_to_quantize=static_operators(source), per_channel=has_axes(source))
-    made = create_pass_from_dict(kind, config, disable_search=True).run(ONNXModelHandler(source), out + ".olive")
+    made, made_by = run_pass(name, config, ONNXModelHandler(source), out + ".olive")
+    os.replace(made, out)
+    return made_by
+
+
+def run_pass(name, config, model, out):
+    """The file that the pass made, and what to say made it."""
+    from importlib.metadata import version
+
+    from olive.package_config import OlivePackageConfig
+    from olive.passes.olive_pass import create_pass_from_dict
+
+    kind = OlivePackageConfig.load_default_config().import_pass_module(name)
+    made = create_pass_from_dict(kind, config, disable_search=True).run(model, out)
     if not made or not os.path.isfile(made.model_path):
         raise RuntimeError("Olive ended without a model")
-    os.replace(made.model_path, out)
-    return f"olive-ai {version('olive-ai')} {name}"
+    return made.model_path, f"olive-ai {version('olive-ai')} {name}"
 
 
 BUILDER = {
@@ -232,26 +238,16 @@ def with_builder(recipe, source, out):
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     if recipe not in BUILDER:
         raise Unsupported(f"ModelBuilder makes no {recipe}")
-    from importlib.metadata import version
-
     from olive.model import HfModelHandler
-    from olive.package_config import OlivePackageConfig
-    from olive.passes.olive_pass import create_pass_from_dict
 
     logging.disable(logging.INFO)
     config = dict(BUILDER[recipe])
     if config["precision"] == "int4":
         # Products of 8-bit activations, as for this project's own graphs.
         config["int4_accuracy_level"] = 4
-    kind = OlivePackageConfig.load_default_config().import_pass_module("ModelBuilder")
-    made = create_pass_from_dict(kind, config, disable_search=True).run(HfModelHandler(source), out)
-    if not made or not os.path.isfile(made.model_path):
-        raise RuntimeError("Olive ended without a model")
-    if os.path.dirname(os.path.realpath(made.model_path)) != os.path.realpath(out):
-        os.replace(os.path.dirname(made.model_path), out)
-    model = os.path.join(out, "model.onnx")
-    check_loads(recipe, model)
-    return f"olive-ai {version('olive-ai')} ModelBuilder"
+    made, made_by = run_pass("ModelBuilder", config, HfModelHandler(source), out)
+    check_loads(recipe, made)
+    return made_by
 
 
 def check_loads(recipe, out):
