@@ -24,6 +24,7 @@ fn device() -> Device {
         fp32_tflops: None,
         fp16_tflops: None,
         int8_tops: None,
+        power_w: None,
     };
     Device {
         id: "bench".to_owned(),

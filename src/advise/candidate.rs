@@ -8,13 +8,16 @@ use super::facts::snake;
 use super::framework::{Framework, FrameworkState, Target};
 use super::quality::Quality;
 use crate::model::{ComputeApi, ModelKind, Precision, Processor, ProcessorKind};
-use crate::predict::{Bottleneck, Estimate, Prediction, Query, Rung};
+use crate::predict::{
+    Bottleneck, Estimate, PlanFor, Prediction, Query, Rung, energy_per_token, memory_plan,
+};
 
 /// Share of a card's memory that a model may fill: drivers and the desktop keep the rest.
 const CARD_SHARE: f64 = 0.95;
 
 /// Why a candidate is out, with the number that failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rejection {
     /// `memory`, `disk`, `decode`, `ttft`, `quality`, `context`, `model`, or a rule's id.
     pub by: String,
@@ -25,6 +28,7 @@ pub struct Rejection {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Candidate {
     pub framework: String,
     pub framework_name: String,
@@ -44,11 +48,18 @@ pub struct Candidate {
     pub ttft_s: Option<Estimate>,
     /// One inference of a graph.
     pub latency_s: Option<Estimate>,
+    /// Until it is ready, the file in memory already.
+    pub load_s: Option<Estimate>,
+    /// Until it is ready, the file on disk.
+    pub load_cold_s: Option<Estimate>,
+    pub energy_j_per_token: Option<Estimate>,
     pub memory_bytes: Option<Estimate>,
     /// What the memory may be at most.
     pub memory_limit_bytes: u64,
     pub weight_bytes: u64,
     pub kv_bytes: u64,
+    /// Part of the memory interval's upper end that the system can take back.
+    pub reclaimable_bytes: u64,
     pub quality: Option<Quality>,
     pub bottleneck: Option<Bottleneck>,
     /// Why there is no speed, where there is none.
@@ -168,10 +179,14 @@ fn build(
         prefill_tok_s: None,
         ttft_s: None,
         latency_s: None,
+        load_s: None,
+        load_cold_s: None,
+        energy_j_per_token: None,
         memory_bytes: None,
         memory_limit_bytes: memory_limit(input, p),
         weight_bytes: 0,
         kv_bytes: 0,
+        reclaimable_bytes: 0,
         quality: input.quality.estimate(precision, input.model.parameters),
         bottleneck: None,
         no_speed: None,
@@ -210,7 +225,7 @@ fn build(
     }
     expect(input, p, &mut c);
     if let Some(m) = input.evidence.find(&input.model.name, &c) {
-        overrule(&mut c, m);
+        overrule(&mut c, p, m);
     }
     c
 }
@@ -241,7 +256,7 @@ fn query<'a>(input: &'a Input<'_>, p: &'a Processor, c: &'a Candidate) -> Query<
         prompt: input.request.prompt.min(u32::try_from(input.request.context).unwrap_or(u32::MAX)),
         threads: input.request.threads,
         kv_precision: input.request.kv,
-        gpu_layers: None,
+        gpu_layers: c.gpu_layers.map(|(n, _)| n),
     }
 }
 
@@ -251,12 +266,15 @@ fn expect(input: &Input<'_>, p: &Processor, c: &mut Candidate) {
         Ok(prediction) => prediction,
         Err(e) => {
             c.no_speed = Some(e.to_string());
-            let plan = crate::predict::memory_plan(
+            let plan = memory_plan(
                 input.model,
-                Some(c.precision),
-                input.request.context,
-                input.request.kv,
-                &c.framework,
+                &PlanFor {
+                    precision: Some(c.precision),
+                    context: input.request.context,
+                    kv: input.request.kv,
+                    backend: &c.framework,
+                    cpu_isa: &[],
+                },
             );
             c.weight_bytes = plan.weights;
             c.kv_bytes = plan.kv_cache;
@@ -270,11 +288,17 @@ fn expect(input: &Input<'_>, p: &Processor, c: &mut Candidate) {
     if too_big
         && p.kind == ProcessorKind::DiscreteGpu
         && c.framework == "llama.cpp"
-        && let Some((n, all)) = layers_that_fit(input, &prediction, c.memory_limit_bytes)
-        && let Some(cpu) = input.device.cpu_processor()
+        && let Some(layers) = layers_that_fit(input, &prediction, c.memory_limit_bytes)
     {
-        split(input, cpu, c, prediction, n, all);
-        return;
+        c.gpu_layers = Some(layers);
+        if let Ok(split) = input.predictor.predict(&query(input, p, c)) {
+            // The limit is now card and host together.
+            let room = input.device.limits.memory_available_bytes;
+            let both = c.memory_limit_bytes.saturating_add(room);
+            c.memory_limit_bytes = both.min(input.request.max_memory_bytes.unwrap_or(u64::MAX));
+            return fill(c, split);
+        }
+        c.gpu_layers = None;
     }
     fill(c, prediction);
 }
@@ -295,6 +319,10 @@ fn fill(c: &mut Candidate, p: Prediction) {
     c.prefill_tok_s = p.prefill_tok_s;
     c.ttft_s = p.ttft_s;
     c.latency_s = p.latency_s;
+    c.load_s = p.load_s;
+    c.load_cold_s = p.load_cold_s;
+    c.energy_j_per_token = p.energy_j_per_token;
+    c.reclaimable_bytes = p.memory.repacked;
     c.memory_bytes = Some(p.peak_memory_bytes);
     c.bottleneck = Some(p.bottleneck);
 }
@@ -308,40 +336,8 @@ fn layers_that_fit(input: &Input<'_>, p: &Prediction, limit: u64) -> Option<(u32
     (n > 0).then_some((n, all))
 }
 
-/// `n` of `all` layers on the card, the rest on the CPU: times add up by share of layers.
-fn split(input: &Input<'_>, cpu: &Processor, c: &mut Candidate, gpu: Prediction, n: u32, all: u32) {
-    let mut on_cpu = c.clone();
-    on_cpu.api = ComputeApi::Cpu;
-    let Ok(host) = input.predictor.predict(&query(input, cpu, &on_cpu)) else {
-        fill(c, gpu);
-        return;
-    };
-    let share = f64::from(n) / f64::from(all);
-    let mix = |a: &Option<Estimate>, b: &Option<Estimate>| {
-        let (a, b) = (a.as_ref()?, b.as_ref()?);
-        let add = |x: f64, y: f64| 1.0 / (share / x + (1.0 - share) / y);
-        Some(Estimate {
-            value: add(a.value, b.value),
-            low: add(a.low, b.low),
-            high: add(a.high, b.high),
-            rung: a.rung.max(b.rung),
-            basis: format!("{n} of {all} layers on the card, the rest on the CPU"),
-        })
-    };
-    c.gpu_layers = Some((n, all));
-    c.decode_tok_s = mix(&gpu.decode_tok_s, &host.decode_tok_s);
-    c.prefill_tok_s = mix(&gpu.prefill_tok_s, &host.prefill_tok_s);
-    c.ttft_s = None;
-    c.bottleneck = Some(Bottleneck::Capacity);
-    // The limit is now card and host together.
-    let room = input.device.limits.memory_available_bytes;
-    let both = c.memory_limit_bytes.saturating_add(room);
-    c.memory_limit_bytes = both.min(input.request.max_memory_bytes.unwrap_or(u64::MAX));
-    c.memory_bytes = Some(gpu.peak_memory_bytes);
-}
-
 /// What was measured here replaces what was predicted.
-fn overrule(c: &mut Candidate, m: &Measured) {
+fn overrule(c: &mut Candidate, p: &Processor, m: &Measured) {
     let replace = |slot: &mut Option<Estimate>, value: &Option<Estimate>| {
         if value.is_some() {
             slot.clone_from(value);
@@ -351,7 +347,15 @@ fn overrule(c: &mut Candidate, m: &Measured) {
     replace(&mut c.prefill_tok_s, &m.prefill_tok_s);
     replace(&mut c.ttft_s, &m.ttft_s);
     replace(&mut c.latency_s, &m.latency_s);
+    replace(&mut c.load_s, &m.load_s);
+    replace(&mut c.load_cold_s, &m.load_cold_s);
+    if let Some(decode) = &m.decode_tok_s {
+        c.energy_j_per_token = m.energy_j_per_token.clone().or_else(|| energy_per_token(p, decode));
+    }
     replace(&mut c.memory_bytes, &m.memory_bytes);
+    if m.memory_bytes.is_some() {
+        c.reclaimable_bytes = 0;
+    }
     if let Some(q) = &m.quality {
         c.quality = Some(q.clone());
     }

@@ -22,6 +22,7 @@ pub enum ModelSource {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Commands {
     /// Empty where nothing needs installing.
     pub install: String,

@@ -32,6 +32,9 @@ pub(super) struct Values {
     /// Times the part of the memory estimate's interval that is above the limit.
     pub overflow_weight: f64,
     pub bytes_weight: f64,
+    /// Times ln(joules a token); a candidate whose energy is not known counts as the thirstiest.
+    #[serde(default)]
+    pub energy_weight: f64,
     pub min_quality: f64,
     pub reason: String,
 }
@@ -50,6 +53,7 @@ struct Objectives {
     speed: Values,
     quality: Values,
     memory: Values,
+    energy: Values,
     turn: Turn,
 }
 
@@ -66,6 +70,7 @@ pub(super) fn values(objective: Objective) -> &'static Values {
         Objective::Speed => &o.speed,
         Objective::Quality => &o.quality,
         Objective::Memory => &o.memory,
+        Objective::Energy => &o.energy,
     }
 }
 
@@ -203,6 +208,8 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
         Some((s / (s + v.saturation)).ln()).filter(|_| v.saturation > 0.0).or(Some(s.ln()))
     };
     let worst = candidates.iter().filter_map(speed_of).fold(f64::INFINITY, f64::min);
+    let energy_of = |c: &Candidate| c.energy_j_per_token.as_ref().map(|e| e.value.ln());
+    let thirstiest = candidates.iter().filter_map(energy_of).reduce(f64::max).unwrap_or(0.0);
     for c in candidates.iter_mut() {
         let speed = match speed_of(c) {
             Some(s) => s,
@@ -223,6 +230,7 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
             - v.memory_weight * share
             - v.overflow_weight * overflow(c)
             - v.bytes_weight * (bytes / GIB).ln()
+            - v.energy_weight * energy_of(c).unwrap_or(thirstiest)
             + tree;
     }
 }
@@ -230,22 +238,28 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
 /// Part of the memory estimate's interval that is above the limit: 0 fits for certain, 1 does not.
 fn overflow(c: &Candidate) -> f64 {
     let Some(m) = &c.memory_bytes else { return 0.0 };
-    let above = (m.high - c.memory_limit_bytes as f64) / (m.high - m.low).max(1.0);
+    let high = m.high - c.reclaimable_bytes as f64;
+    let above = (high - c.memory_limit_bytes as f64) / (high - m.low).max(1.0);
     above.clamp(0.0, 1.0)
 }
 
-/// Marks what no other feasible candidate beats in speed, quality and memory at once.
+/// Marks what no other feasible candidate beats in speed, quality, memory and, between two where it was measured, energy.
 fn pareto(candidates: &mut [Candidate]) {
     let turn = &objectives().turn;
-    let points: Vec<Option<[f64; 3]>> = candidates
+    let energy = |c: &Candidate| {
+        let measured = c.energy_j_per_token.as_ref().filter(|e| e.rung == Rung::MeasuredHere);
+        measured.map(|e| -e.value)
+    };
+    let points: Vec<Option<([f64; 3], Option<f64>)>> = candidates
         .iter()
         .map(|c| {
             c.feasible().then(|| {
-                [
+                let known = [
                     c.speed(turn.prompt, turn.generate, false).unwrap_or(0.0),
                     c.quality.as_ref().map_or(0.0, |q| q.kept),
                     -c.memory_bytes.as_ref().map_or(f64::MAX, |m| m.value),
-                ]
+                ];
+                (known, energy(c))
             })
         })
         .collect();
@@ -255,8 +269,9 @@ fn pareto(candidates: &mut [Candidate]) {
     }
 }
 
-fn dominates(a: &[f64; 3], b: &[f64; 3]) -> bool {
-    a.iter().zip(b).all(|(x, y)| x >= y) && a.iter().zip(b).any(|(x, y)| x > y)
+fn dominates(a: &([f64; 3], Option<f64>), b: &([f64; 3], Option<f64>)) -> bool {
+    let pairs = || a.0.into_iter().zip(b.0).chain(a.1.zip(b.1));
+    pairs().all(|(x, y)| x >= y) && pairs().any(|(x, y)| x > y)
 }
 
 /// "The tree prefers X; measured here Y is 1.4x faster", where that happened.

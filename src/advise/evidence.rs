@@ -19,6 +19,9 @@ pub struct Measured {
     pub prefill_tok_s: Option<Estimate>,
     pub ttft_s: Option<Estimate>,
     pub latency_s: Option<Estimate>,
+    pub load_s: Option<Estimate>,
+    pub load_cold_s: Option<Estimate>,
+    pub energy_j_per_token: Option<Estimate>,
     pub memory_bytes: Option<Estimate>,
     pub quality: Option<Quality>,
     /// Why it did not run, where it did not.
@@ -99,6 +102,9 @@ fn measured(first: &CaseRecord, runs: &[&CaseRecord], run_id: &str) -> Measured 
         prefill_tok_s: of(Metric::PrefillTokS),
         ttft_s: seconds(Metric::TtftNs),
         latency_s: seconds(Metric::LatencyNs),
+        load_s: seconds(Metric::LoadNs),
+        load_cold_s: seconds(Metric::LoadColdNs),
+        energy_j_per_token: of(Metric::EnergyPerTokenJ),
         memory_bytes: of(Metric::PeakRssBytes),
         quality: quality(runs, run_id),
         failed: failed

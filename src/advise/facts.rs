@@ -10,6 +10,7 @@ use crate::model::{Device, ModelSpec, Processor, ProcessorKind};
 
 /// A value a rule can test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum FactValue {
     Flag(bool),
@@ -32,6 +33,7 @@ impl std::fmt::Display for FactValue {
 
 /// Every fact the tree may test. An absent fact is unknown: no rule that tests it fires.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Facts(pub BTreeMap<&'static str, FactValue>);
 
 /// Names a rule may test; a rules file that tests another is refused.

@@ -70,6 +70,7 @@ pub struct Target {
 
 /// Whether a framework can run on the device that is advised for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum FrameworkState {
     Ready {

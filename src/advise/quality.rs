@@ -21,6 +21,7 @@ const Z90: f64 = 1.645;
 
 /// Share of the 16-bit model's quality kept, percent, with a 90 % interval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Quality {
     pub kept: f64,
     pub low: f64,

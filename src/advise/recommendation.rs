@@ -18,6 +18,7 @@ const UNSTABLE: f64 = 20.0;
 
 /// A candidate with the commands that install and start it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Choice {
     #[serde(flatten)]
     pub candidate: Candidate,
@@ -26,6 +27,7 @@ pub struct Choice {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunnerUp {
     #[serde(flatten)]
     pub choice: Choice,
@@ -35,6 +37,7 @@ pub struct RunnerUp {
 
 /// Candidates that were refused for the same reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Refused {
     pub framework: String,
     pub place: String,
@@ -43,6 +46,7 @@ pub struct Refused {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Confidence {
     /// `high`, `medium`, `low`.
     pub level: &'static str,
@@ -51,6 +55,7 @@ pub struct Confidence {
 
 /// One thing that would change the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sensitivity {
     #[serde(rename = "if")]
     pub if_: String,
@@ -58,6 +63,7 @@ pub struct Sensitivity {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Recommendation {
     pub model: String,
     pub parameters: u64,
@@ -193,6 +199,7 @@ fn compare(pick: &Candidate, c: &Candidate) -> (Vec<String>, Vec<String>) {
     ratio("decode", pick.decode_tok_s.as_ref(), c.decode_tok_s.as_ref(), true);
     ratio("prefill", pick.prefill_tok_s.as_ref(), c.prefill_tok_s.as_ref(), true);
     ratio("latency", pick.latency_s.as_ref(), c.latency_s.as_ref(), false);
+    ratio("energy", pick.energy_j_per_token.as_ref(), c.energy_j_per_token.as_ref(), false);
     ratio("memory", pick.memory_bytes.as_ref(), c.memory_bytes.as_ref(), false);
     if let (Some(a), Some(b)) = (&pick.quality, &c.quality) {
         let d = b.kept - a.kept;

@@ -11,6 +11,8 @@ pub enum Objective {
     Speed,
     Quality,
     Memory,
+    /// Joules for each token.
+    Energy,
     #[default]
     Balanced,
 }
@@ -21,6 +23,7 @@ impl Objective {
             Objective::Speed => "speed",
             Objective::Quality => "quality",
             Objective::Memory => "memory",
+            Objective::Energy => "energy",
             Objective::Balanced => "balanced",
         }
     }

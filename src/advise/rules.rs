@@ -117,6 +117,7 @@ pub struct Rules {
 
 /// One node that fired, with the facts it used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Step {
     pub stage: String,
     pub id: String,

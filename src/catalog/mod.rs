@@ -11,4 +11,4 @@ pub use entry::{Entry, Graph, HubSource, PackageSource, Shape};
 pub use load::{Catalog, CatalogError};
 pub(crate) use resolve::find_model;
 pub use resolve::{ResolvedModel, models_dir, resolve_model};
-pub use synthesize::{SynthesizeError, Synthesized, can_synthesize, stored_sizes, synthesize};
+pub use synthesize::{SynthesizeError, Synthesized, can_synthesize, stored_as, synthesize};

@@ -25,6 +25,8 @@ mod progress;
 mod recommend;
 mod report;
 mod runtime;
+#[cfg(test)]
+mod schemas;
 mod self_check;
 mod sides;
 mod size;

@@ -8,8 +8,10 @@ use clap::Subcommand;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
+use super::calibrate::shape_of;
 use super::{CliError, CliResult, Format, Output, exit};
-use crate::predict::{Evaluation, Params, Rows, Score};
+use crate::predict::{Evaluation, LoadRow, Params, Rows, RowsError, Score};
+use crate::record::RunRecord;
 
 /// Fit the speed predictor to measured rows, or score it on rows it has not seen.
 #[derive(Debug, clap::Args)]
@@ -22,16 +24,27 @@ pub struct Args {
 enum Command {
     /// Fit the parameters to a table of measured rows.
     #[command(after_help = "Example:
-  edge-advisor predictor fit data/measured_public.csv -o profiles/predictor.toml")]
+  edge-advisor predictor fit data/measured_public.csv --load data/load_times.csv -o profiles/predictor.toml")]
     Fit {
         /// Measured rows; those with a quality flag are left out.
         rows: PathBuf,
         /// Device specifications, columns as data/devices.csv; the built-in table by default.
         #[arg(long, value_name = "CSV")]
         devices: Option<PathBuf>,
+        /// Measured load times (columns of data/load_times.csv), fitted into the same file.
+        #[arg(long, value_name = "CSV")]
+        load: Option<PathBuf>,
         /// Where to write the parameters.
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+    },
+    /// The load times in records of `bench`, as a table that `fit --load` reads (CSV).
+    #[command(after_help = "Example:
+  edge-advisor bench --model smollm2-135m --cold-load --runs 3 && edge-advisor predictor load-times reports/*")]
+    LoadTimes {
+        /// Directories of runs.
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
     },
     /// Score predictions against a table of measured rows.
     #[command(after_help = "Examples:
@@ -57,7 +70,10 @@ enum Command {
 
 pub fn run(args: &Args, output: &Output) -> CliResult {
     match &args.command {
-        Command::Fit { rows, devices, output: path } => fit(rows, devices.as_deref(), path, output),
+        Command::Fit { rows, devices, load, output: path } => {
+            fit(rows, devices.as_deref(), load.as_deref(), path, output)
+        }
+        Command::LoadTimes { runs } => load_times(runs, output),
         Command::Evaluate { rows, leave_one_device_out, devices, params, each_row } => {
             let rows = read(rows, devices.as_deref())?;
             if *each_row {
@@ -76,10 +92,23 @@ pub fn run(args: &Args, output: &Output) -> CliResult {
     }
 }
 
-fn fit(rows: &Path, devices: Option<&Path>, path: &Path, output: &Output) -> CliResult {
+fn fit(
+    rows: &Path,
+    devices: Option<&Path>,
+    load: Option<&Path>,
+    path: &Path,
+    output: &Output,
+) -> CliResult {
     let data = read(rows, devices)?;
-    let command = format!("edge-advisor predictor fit {} -o {}", rows.display(), path.display());
-    let params = data.fit(&command);
+    let mut command = format!("edge-advisor predictor fit {}", rows.display());
+    let mut loads = Vec::new();
+    if let Some(load) = load {
+        command.push_str(&format!(" --load {}", load.display()));
+        let e = |e: RowsError| CliError::setup(format!("`{}`: {e}", load.display()));
+        loads = LoadRow::read(open(load)?).map_err(e)?;
+    }
+    command.push_str(&format!(" -o {}", path.display()));
+    let params = data.fit(&command, &loads);
     let text = params.to_toml();
     std::fs::write(path, text)
         .map_err(|e| CliError::setup(format!("cannot write `{}`: {e}", path.display())))?;
@@ -93,9 +122,6 @@ fn fit(rows: &Path, devices: Option<&Path>, path: &Path, output: &Output) -> Cli
 }
 
 fn read(path: &Path, devices: Option<&Path>) -> Result<Rows, CliError> {
-    let open = |p: &Path| {
-        File::open(p).map_err(|e| CliError::setup(format!("cannot read `{}`: {e}", p.display())))
-    };
     let table = match devices {
         Some(p) => Some(
             std::fs::read(p)
@@ -107,6 +133,26 @@ fn read(path: &Path, devices: Option<&Path>) -> Result<Rows, CliError> {
         CliError::setup(format!("`{}`: {e}", path.display()))
             .hint("the columns are those of data/measured_public.csv")
     })
+}
+
+fn open(path: &Path) -> Result<File, CliError> {
+    File::open(path).map_err(|e| CliError::setup(format!("cannot read `{}`: {e}", path.display())))
+}
+
+fn load_times(runs: &[PathBuf], output: &Output) -> CliResult {
+    let load = |p: &PathBuf| RunRecord::load(p).map_err(CliError::from_error);
+    let records = runs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let rows = LoadRow::of_records(&records, shape_of);
+    if rows.is_empty() {
+        return Err(CliError::new(exit::NOTHING, "no completed case on a CPU in these runs"));
+    }
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        table.serialize(row).map_err(|e| CliError::setup(e.to_string()))?;
+    }
+    let bytes = table.into_inner().map_err(|e| CliError::setup(e.to_string()))?;
+    output.data(&String::from_utf8_lossy(&bytes))?;
+    Ok(exit::OK)
 }
 
 fn load(path: &Path) -> Result<Params, CliError> {

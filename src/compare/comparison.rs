@@ -6,6 +6,7 @@ use crate::model::Metric;
 
 /// The verdict on one metric of one case, or on a case as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Worse than allowed, beyond chance.
@@ -49,6 +50,7 @@ impl Verdict {
 
 /// How an estimate was made; decides what it can claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Design {
     /// Base and head alternated on one machine: a block design.
@@ -77,6 +79,7 @@ impl Design {
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Subject {
     /// A metric of a case.
@@ -110,6 +113,7 @@ impl Subject {
 
 /// One judged quantity. Changes are head against base: percent, or a plain difference where `absolute`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Row {
     #[serde(flatten)]
     pub subject: Subject,
@@ -143,6 +147,7 @@ pub struct Row {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GoalVerdict {
     Met,
@@ -164,6 +169,7 @@ impl GoalVerdict {
 
 /// A goal or absolute limit, judged on head alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GoalRow {
     pub name: String,
     pub case: String,
@@ -180,6 +186,7 @@ pub struct GoalRow {
 
 /// Where a side came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SideInfo {
     /// Path or name as given.
     pub label: String,
@@ -193,6 +200,7 @@ pub struct SideInfo {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Overall {
     Pass,
@@ -214,6 +222,7 @@ impl Overall {
 
 /// Two sides, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Comparison {
     pub schema_version: u32,
     pub overall: Overall,

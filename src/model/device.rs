@@ -6,6 +6,7 @@ use super::Fact;
 
 /// Broad class; residuals and efficiency are fitted per class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceClass {
     Phone,
@@ -17,6 +18,7 @@ pub enum DeviceClass {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessorKind {
     Cpu,
@@ -27,6 +29,7 @@ pub enum ProcessorKind {
 
 /// A way to reach a processor; present only where its loader or driver answered (or the profile says so).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ComputeApi {
     Cpu,
@@ -49,6 +52,7 @@ pub enum ComputeApi {
 
 /// Instruction-set extensions that inference kernels use. Names follow Linux' flags where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(non_camel_case_types, reason = "the names are the field's own")]
 pub enum Isa {
@@ -110,6 +114,9 @@ pub struct Processor {
     pub fp16_tflops: Option<Fact<f64>>,
     #[serde(default)]
     pub int8_tops: Option<Fact<f64>>,
+    /// What it draws at most, in watts, with all that is behind the same limit.
+    #[serde(default)]
+    pub power_w: Option<Fact<f64>>,
 }
 
 /// CPU facts the advisor and the CPU predictor use.
@@ -140,6 +147,9 @@ pub struct Limits {
     pub cpus: f64,
     #[serde(default)]
     pub disk_free_bytes: Option<u64>,
+    /// Sequential read of the disk that models lie on, in GB/s (10^9).
+    #[serde(default)]
+    pub disk_read_gbs: Option<Fact<f64>>,
     /// Present where running on battery.
     #[serde(default)]
     pub on_battery: Option<bool>,
@@ -147,6 +157,7 @@ pub struct Limits {
 
 /// Something the probe saw that a user should know: a driver without a device node, an odd file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DeviceProblem {
     pub what: String,
     #[serde(default)]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a fact came from, strongest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
     /// Timed or counted on this device by us.
@@ -20,6 +21,7 @@ pub enum Source {
 
 /// A value together with its [`Source`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fact<T> {
     pub value: T,
     pub source: Source,

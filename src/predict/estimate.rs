@@ -7,6 +7,7 @@ use crate::model::{ComputeApi, Device, ModelSpec, Precision, Processor};
 
 /// Evidence ladder, strongest first. A number never shows without its rung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
     /// The same artefact ran on this device with this runtime.
@@ -33,6 +34,7 @@ impl Rung {
 
 /// One number with its 90 % interval, its rung and the formula or source behind it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Estimate {
     pub value: f64,
     pub low: f64,
@@ -44,6 +46,7 @@ pub struct Estimate {
 
 /// What limits the speed that was predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Bottleneck {
     MemoryBandwidth,
@@ -70,7 +73,7 @@ pub struct Query<'a> {
     pub prompt: u32,
     pub threads: Option<u32>,
     pub kv_precision: KvPrecision,
-    /// Layers on the GPU; `None` for all of them.
+    /// Layers on the processor, the rest on the CPU; `None` for all of them.
     pub gpu_layers: Option<u32>,
 }
 
@@ -86,8 +89,12 @@ pub struct Prediction {
     pub ttft_s: Option<Estimate>,
     /// One inference of an encoder or vision model, seconds.
     pub latency_s: Option<Estimate>,
+    /// Until the model is ready, in seconds, with its file in the page cache.
     pub load_s: Option<Estimate>,
+    /// The same with the file on a disk whose rate is known.
+    pub load_cold_s: Option<Estimate>,
     pub peak_memory_bytes: Estimate,
+    /// Of the processor that decodes, where its power limit is known.
     pub energy_j_per_token: Option<Estimate>,
     pub memory: MemoryPlan,
     pub bottleneck: Bottleneck,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::devices::{self, DeviceTable};
 use super::fit::Sample;
+use super::load::{self, LoadRow};
 use super::observation::Task;
 use super::params::Params;
 use super::peers;
@@ -16,6 +17,7 @@ use crate::stats::quantile_type7;
 
 /// Errors of one method on one group of rows. Fractions, not percent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Score {
     pub task: Task,
     /// A backend, `gpu backends`, or `all`.
@@ -38,6 +40,7 @@ pub struct Score {
 
 /// The evaluation of one file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evaluation {
     pub leave_one_device_out: bool,
     pub rows: usize,
@@ -89,9 +92,9 @@ impl Rows {
         self.kept.iter().map(|(_, s)| s.clone()).collect()
     }
 
-    /// Fits parameters to the rows.
-    pub fn fit(&self, command: &str) -> Params {
-        train(&self.samples(), command).params
+    /// Fits parameters to the rows, and the load model to `loads`.
+    pub fn fit(&self, command: &str, loads: &[LoadRow]) -> Params {
+        Params { load: load::fit(loads), ..train(&self.samples(), command).params }
     }
 
     /// Scores given parameters, which must not have seen the rows to be a fair judge.

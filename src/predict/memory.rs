@@ -7,8 +7,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{MemoryParams, Settings};
-use crate::catalog::stored_sizes;
-use crate::model::{Attention, ModelKind, ModelSpec, Precision, Role, TensorSpec};
+use crate::catalog::stored_as;
+use crate::model::{Attention, Isa, ModelKind, ModelSpec, Precision, Role, TensorSpec};
+
+/// Rows that kernels for rearranged weights take together (llama.cpp, `ggml-cpu/repack.cpp`, build 11434).
+const REPACKED_ROWS: u64 = 8;
 
 /// Storage of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -117,35 +120,37 @@ pub struct MemoryPlan {
     pub state: u64,
     pub compute: u64,
     pub runtime: u64,
+    /// What must be there to run.
     pub total: u64,
+    /// Weights that the backend copies into its kernels' own layout. The file's pages behind them stay resident until
+    /// the system wants the memory back: peak resident memory is up to `total + repacked`.
+    pub repacked: u64,
 }
 
-/// Plans the memory of a model at a context length on a backend.
-///
-/// `precision: None` takes the tensors as stored. `backend` is a registry id; an unknown one gets the default buffers.
-pub fn memory_plan(
-    spec: &ModelSpec,
-    precision: Option<Precision>,
-    context: u64,
-    kv: KvPrecision,
-    backend: &str,
-) -> MemoryPlan {
-    plan_with(spec, precision, context, kv, Settings::embedded().memory(backend))
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanFor<'a> {
+    /// `None` takes the tensors as stored.
+    pub precision: Option<Precision>,
+    /// Positions the KV cache is sized for.
+    pub context: u64,
+    pub kv: KvPrecision,
+    /// A registry id; an unknown one gets the default buffers.
+    pub backend: &'a str,
+    /// Of the CPU it runs on; empty where that is not known or not a CPU.
+    pub cpu_isa: &'a [Isa],
 }
 
-pub(super) fn plan_with(
-    spec: &ModelSpec,
-    precision: Option<Precision>,
-    context: u64,
-    kv: KvPrecision,
-    params: &MemoryParams,
-) -> MemoryPlan {
-    let roles = weights_by_role(spec, precision);
+/// Plans the memory of a model on a backend.
+pub fn memory_plan(spec: &ModelSpec, q: &PlanFor<'_>) -> MemoryPlan {
+    let params = Settings::embedded().memory(q.backend);
+    let stored = stored(spec, q.precision);
+    let roles = weights_by_role(spec, &stored);
     let weights = sum(roles.iter().map(|r| r.bytes));
-    let kv_groups = kv_groups(spec, context, kv);
+    let kv_groups = kv_groups(spec, q.context, q.kv);
     let kv_cache = sum(kv_groups.iter().map(|g| g.bytes));
     let state = sum(kv_groups.iter().filter(|g| g.kind == "recurrent").map(|g| g.bytes));
-    let compute = compute_buffers(spec, context, params);
+    let compute = compute_buffers(spec, q.context, params);
     let runtime = params.runtime_bytes;
     MemoryPlan {
         weights,
@@ -157,6 +162,7 @@ pub(super) fn plan_with(
         compute,
         runtime,
         total: sum([weights, kv_cache, compute, runtime]),
+        repacked: repacked(spec, &stored, params, q.cpu_isa),
     }
 }
 
@@ -165,11 +171,28 @@ pub(super) fn kv_read_bytes(spec: &ModelSpec, positions: u64, kv: KvPrecision) -
     sum(kv_groups(spec, positions, kv).iter().map(|g| g.bytes))
 }
 
-fn weights_by_role(spec: &ModelSpec, precision: Option<Precision>) -> Vec<RoleBytes> {
+/// Type and bytes of each tensor; no type where the precision is another format's.
+fn stored(spec: &ModelSpec, precision: Option<Precision>) -> Vec<(&str, u64)> {
+    let as_is = || spec.tensors.iter().map(|t| (t.dtype.as_str(), t.bytes));
+    let Some(p) = precision else { return as_is().collect() };
+    let nominal = || spec.tensors.iter().map(|t| ("", tensor_bytes(t, p))).collect();
+    stored_as(spec, p).unwrap_or_else(nominal)
+}
+
+/// Weight matrices of types that this CPU's kernels want rearranged.
+fn repacked(spec: &ModelSpec, stored: &[(&str, u64)], params: &MemoryParams, isa: &[Isa]) -> u64 {
+    let rules = || params.repack.iter().filter(|r| isa.contains(&r.isa));
+    let wanted = |name: &str| rules().any(|r| r.types.iter().any(|t| t == name));
+    let multiplied = |t: &TensorSpec| {
+        t.role != Role::Embedding && t.shape.get(1).is_some_and(|rows| rows % REPACKED_ROWS == 0)
+    };
+    let both = spec.tensors.iter().zip(stored);
+    sum(both.filter(|(t, (name, _))| multiplied(t) && wanted(name)).map(|(_, (_, bytes))| *bytes))
+}
+
+fn weights_by_role(spec: &ModelSpec, stored: &[(&str, u64)]) -> Vec<RoleBytes> {
     let mut roles: BTreeMap<u8, RoleBytes> = BTreeMap::new();
-    let exact = precision.and_then(|p| stored_sizes(spec, p));
-    for (i, t) in spec.tensors.iter().enumerate() {
-        let bytes = exact.as_ref().map_or_else(|| tensor_bytes(t, precision), |sizes| sizes[i]);
+    for (t, &(_, bytes)) in spec.tensors.iter().zip(stored) {
         let entry =
             roles.entry(t.role as u8).or_insert(RoleBytes { role: t.role, bytes: 0, per_token: 0 });
         entry.bytes = entry.bytes.saturating_add(bytes);
@@ -179,8 +202,7 @@ fn weights_by_role(spec: &ModelSpec, precision: Option<Precision>) -> Vec<RoleBy
 }
 
 /// Bytes of one tensor at a precision that is no GGUF mixture. Vectors (norms, biases) stay 32-bit, as every quantizer leaves them.
-fn tensor_bytes(t: &TensorSpec, precision: Option<Precision>) -> u64 {
-    let Some(precision) = precision else { return t.bytes };
+fn tensor_bytes(t: &TensorSpec, precision: Precision) -> u64 {
     let elements = t.elements();
     let matrix = t.shape.iter().filter(|&&d| d > 1).count() >= 2;
     if !matrix || t.role == Role::Norm {

@@ -5,6 +5,7 @@ mod devices;
 mod estimate;
 mod evaluate;
 mod fit;
+mod load;
 mod memory;
 mod observation;
 mod params;
@@ -17,10 +18,11 @@ mod train;
 pub use calibration::{Anchor, Calibration};
 pub use estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
 pub use evaluate::{Evaluation, Rows, Score};
-pub use memory::{KvGroup, KvPrecision, MemoryPlan, RoleBytes, memory_plan};
+pub use load::{LoadParams, LoadRow};
+pub use memory::{KvGroup, KvPrecision, MemoryPlan, PlanFor, RoleBytes, memory_plan};
 pub use observation::Task;
 pub use params::{Interval, Meta, Params, ParamsError, SpeedParams};
-pub use predictor::Predictor;
+pub use predictor::{Predictor, energy_per_token};
 pub use rows::RowsError;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::load::LoadParams;
 use super::observation::{Observation, Task};
 
 /// Fitted on public rows, embedded in the binary.
@@ -21,6 +22,9 @@ pub struct Params {
     pub meta: Meta,
     pub decode: SpeedParams,
     pub prefill: SpeedParams,
+    /// By backend.
+    #[serde(default)]
+    pub load: BTreeMap<String, LoadParams>,
 }
 
 /// Where the numbers come from.

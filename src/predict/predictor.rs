@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 
 use super::calibration::{Calibration, Corrections};
 use super::estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
-use super::memory::{MemoryPlan, kv_read_bytes, plan_with};
+use super::load;
+use super::memory::{MemoryPlan, PlanFor, kv_read_bytes, memory_plan};
 use super::observation::{Observation, Part, Rates, Task};
 use super::params::{Params, Parts};
 use super::settings::Settings;
-use crate::model::{ComputeApi, DeviceClass, Fact, Isa, ModelKind, ProcessorKind, Source};
+use crate::model::{
+    ComputeApi, DeviceClass, Fact, Isa, ModelKind, Processor, ProcessorKind, Source,
+};
 
 /// Answers queries from fitted parameters. Cheap to make, microseconds a query.
 #[derive(Debug, Clone)]
@@ -33,6 +36,52 @@ impl Predictor {
     /// # Errors
     /// Says what is missing: a bandwidth, tensors.
     pub fn predict(&self, q: &Query<'_>) -> Result<Prediction, NoPrediction> {
+        match q.gpu_layers.zip(u32::try_from(q.model.layers.len()).ok()) {
+            Some((n, all)) if n < all => self.split(q, n, all),
+            _ => self.whole(q),
+        }
+    }
+
+    /// `n` of `all` layers on the query's processor, the rest on the CPU: times add up by share of layers.
+    fn split(&self, q: &Query<'_>, n: u32, all: u32) -> Result<Prediction, NoPrediction> {
+        let card = self.whole(q)?;
+        let cpu = q.device.cpu_processor();
+        let processor = cpu.ok_or_else(|| NoPrediction::NoBandwidth("cpu".to_owned()))?;
+        let host = self.whole(&Query { processor, api: ComputeApi::Cpu, ..*q })?;
+        let share = f64::from(n) / f64::from(all);
+        let mix = |a: Option<Estimate>, b: Option<Estimate>| {
+            let (a, b) = (a?, b?);
+            let add = |x: f64, y: f64| 1.0 / (share / x + (1.0 - share) / y);
+            Some(Estimate {
+                value: add(a.value, b.value),
+                low: add(a.low, b.low),
+                high: add(a.high, b.high),
+                rung: a.rung.max(b.rung),
+                basis: format!(
+                    "{n} of {all} layers on {} ({}), the rest on the CPU ({})",
+                    q.processor.id, a.basis, b.basis
+                ),
+            })
+        };
+        let decode_tok_s = mix(card.decode_tok_s, host.decode_tok_s);
+        let prefill_tok_s = mix(card.prefill_tok_s, host.prefill_tok_s);
+        let both = prefill_tok_s.as_ref().zip(decode_tok_s.as_ref());
+        Ok(Prediction {
+            ttft_s: both.map(|(prefill, decode)| ttft(q.prompt, prefill, decode)),
+            decode_tok_s,
+            decode_full_context_tok_s: mix(
+                card.decode_full_context_tok_s,
+                host.decode_full_context_tok_s,
+            ),
+            prefill_tok_s,
+            bottleneck: Bottleneck::Capacity,
+            // Two processors share the work in an unknown way.
+            energy_j_per_token: None,
+            ..card
+        })
+    }
+
+    fn whole(&self, q: &Query<'_>) -> Result<Prediction, NoPrediction> {
         let settings = Settings::embedded();
         let memory = plan(q);
         if memory.weights == 0 {
@@ -52,21 +101,29 @@ impl Predictor {
         let peak = peak(&memory, &settings.memory(q.framework).source);
         if !matches!(q.model.kind, ModelKind::Llm | ModelKind::Multimodal) {
             let parts = self.params.task(Task::Prefill).parts(&at(Task::Prefill, 0));
-            return Ok(encoder(q, memory, &prefill, peak, &parts));
+            let load = self.load(q, &memory);
+            return Ok(encoder(q, memory, &prefill, peak, &parts, load));
         }
         let bottleneck = bottleneck(q, &memory, &parts);
+        let (load_s, load_cold_s) = self.load(q, &memory);
         Ok(Prediction {
+            energy_j_per_token: energy_per_token(q.processor, &decode),
             ttft_s: Some(ttft(q.prompt, &prefill, &decode)),
             peak_memory_bytes: peak,
             decode_tok_s: Some(decode),
             decode_full_context_tok_s: Some(full),
             prefill_tok_s: Some(prefill),
             latency_s: None,
-            load_s: None,
-            energy_j_per_token: None,
+            load_s,
+            load_cold_s,
             memory,
             bottleneck,
         })
+    }
+
+    fn load(&self, q: &Query<'_>, plan: &MemoryPlan) -> (Option<Estimate>, Option<Estimate>) {
+        let known = load::predict(&self.params.load, q, plan);
+        known.map_or((None, None), |(warm, cold)| (Some(warm), cold))
     }
 
     fn speed(&self, q: &Query<'_>, o: &Observation) -> (Estimate, Parts) {
@@ -94,6 +151,7 @@ fn encoder(
     pass: &Estimate,
     peak: Estimate,
     parts: &Parts,
+    (load_s, load_cold_s): (Option<Estimate>, Option<Estimate>),
 ) -> Prediction {
     let widen = Settings::embedded().backends.encoder_widening;
     let tokens = f64::from(q.prompt.max(1));
@@ -111,7 +169,8 @@ fn encoder(
         prefill_tok_s: None,
         ttft_s: None,
         latency_s: Some(latency),
-        load_s: None,
+        load_s,
+        load_cold_s,
         peak_memory_bytes: peak,
         energy_j_per_token: None,
         memory,
@@ -120,8 +179,30 @@ fn encoder(
 }
 
 fn plan(q: &Query<'_>) -> MemoryPlan {
-    let buffers = Settings::embedded().memory(q.framework);
-    plan_with(q.model, Some(q.precision), q.context, q.kv_precision, buffers)
+    let on_cpu = q.processor.kind == ProcessorKind::Cpu;
+    let cpu_isa = if on_cpu { &q.device.cpu.isa[..] } else { &[] };
+    let (precision, kv) = (Some(q.precision), q.kv_precision);
+    memory_plan(
+        q.model,
+        &PlanFor { precision, context: q.context, kv, backend: q.framework, cpu_isa },
+    )
+}
+
+/// Joules for one decoded token: the share of its power limit that a processor draws meanwhile, over the speed.
+/// `None` where the limit is not known.
+pub fn energy_per_token(p: &Processor, decode: &Estimate) -> Option<Estimate> {
+    let limit = p.power_w.as_ref().map(|w| w.value).filter(|w| *w > 0.0)?;
+    let share = &Settings::embedded().power;
+    Some(Estimate {
+        value: limit * share.value / decode.value,
+        low: limit * share.low / decode.high,
+        high: limit * share.high / decode.low,
+        rung: Rung::Profile,
+        basis: format!(
+            "{:.2} ({:.2} to {:.2}) of {limit:.0} W / {:.1} tok/s",
+            share.value, share.low, share.high, decode.value
+        ),
+    })
 }
 
 /// The query in the fit's terms, for decoding at depth zero.
@@ -281,9 +362,16 @@ fn peak(memory: &MemoryPlan, source: &str) -> Estimate {
     Estimate {
         value: memory.total as f64,
         low: (memory.weights + memory.kv_cache) as f64,
-        high: memory.total as f64 * 1.1,
+        high: memory.total as f64 * 1.1 + memory.repacked as f64,
         rung: Rung::Profile,
-        basis: format!("weights + KV cache + compute buffers + runtime ({source})"),
+        basis: match memory.repacked {
+            0 => format!("weights + KV cache + compute buffers + runtime ({source})"),
+            n => format!(
+                "weights + KV cache + compute buffers + runtime ({source}); up to {:.2} GB more while the file's pages \
+                 of rearranged weights stay cached",
+                n as f64 / 1e9
+            ),
+        },
     }
 }
 

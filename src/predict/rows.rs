@@ -10,7 +10,7 @@ use super::observation::{Observation, Rates, Task};
 use super::settings::Settings;
 
 /// Rows beyond this many are refused: a file this large is not a benchmark table.
-const MAX_ROWS: usize = 1_000_000;
+pub(super) const MAX_ROWS: usize = 1_000_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {

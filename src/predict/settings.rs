@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::peers::Peers;
+use crate::model::Isa;
 
 const EMBEDDED: &str = include_str!("../../profiles/predictor_settings.toml");
 
@@ -18,6 +19,8 @@ pub(super) struct Settings {
     pub backends: Backends,
     pub shape: Shape,
     pub fit: BTreeMap<String, FitSettings>,
+    pub load: LoadSettings,
+    pub power: PowerShare,
     memory: BTreeMap<String, MemoryParams>,
     pub peers: Peers,
 }
@@ -117,6 +120,26 @@ pub(super) struct Scale {
     pub overhead: f64,
 }
 
+/// What is assumed of load times that were measured on one machine only.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LoadSettings {
+    /// Factor on both ends of the interval.
+    pub other_machine: f64,
+}
+
+/// Power while decoding, as a share of the processor's limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PowerShare {
+    pub low: f64,
+    pub value: f64,
+    pub high: f64,
+    /// For readers of the file.
+    #[expect(dead_code, reason = "for readers of the file")]
+    source: String,
+}
+
 /// Buffers a backend allocates beside weights and cache.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,8 +152,19 @@ pub(super) struct MemoryParams {
     pub materialises_scores: bool,
     /// Resident bytes of the process with nothing loaded.
     pub runtime_bytes: u64,
+    /// Weights that CPU kernels keep in a layout of their own.
+    #[serde(default)]
+    pub repack: Vec<RepackRule>,
     /// Where the figures come from; for readers of the file.
     pub source: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RepackRule {
+    pub isa: Isa,
+    /// As GGUF names them.
+    pub types: Vec<String>,
 }
 
 impl Settings {

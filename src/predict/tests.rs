@@ -43,15 +43,13 @@ fn model(layers: Vec<Attention>) -> ModelSpec {
     }
 }
 
+fn plan(model: &ModelSpec, context: u64, kv: KvPrecision) -> MemoryPlan {
+    let precision = Some(Precision::Q4_K_M);
+    memory_plan(model, &PlanFor { precision, context, kv, backend: "llama.cpp", cpu_isa: &[] })
+}
+
 fn kv_gib(layers: Vec<Attention>) -> f64 {
-    let plan = memory_plan(
-        &model(layers),
-        Some(Precision::Q4_K_M),
-        131_072,
-        KvPrecision::F16,
-        "llama.cpp",
-    );
-    plan.kv_cache as f64 / (1u64 << 30) as f64
+    plan(&model(layers), 131_072, KvPrecision::F16).kv_cache as f64 / (1u64 << 30) as f64
 }
 
 /// `count` layers, each `every`-th with full attention and the rest with a window.
@@ -72,8 +70,8 @@ fn kv_cache_at_128k_tokens_is_what_the_architectures_allocate() {
 
 #[test]
 fn a_quantized_cache_takes_its_block_size() {
-    let plan = |kv| memory_plan(&model(vec![gqa(8, 128, None); 32]), None, 4096, kv, "").kv_cache;
-    assert_eq!(plan(KvPrecision::Q8_0) * 64, plan(KvPrecision::F16) * 34);
+    let cache = |kv| plan(&model(vec![gqa(8, 128, None); 32]), 4096, kv).kv_cache;
+    assert_eq!(cache(KvPrecision::Q8_0) * 64, cache(KvPrecision::F16) * 34);
 }
 
 fn device(bandwidth: f64) -> Device {
@@ -91,6 +89,7 @@ fn device(bandwidth: f64) -> Device {
         fp32_tflops: Some(Fact::published(35.58, "test")),
         fp16_tflops: Some(Fact::published(142.3, "test")),
         int8_tops: None,
+        power_w: None,
     };
     Device {
         id: "here".to_owned(),
@@ -133,6 +132,30 @@ fn an_8b_model_on_a_936_gbs_gpu_decodes_near_what_the_scoreboards_say() {
     assert_eq!(decode.rung, Rung::Profile);
     assert!(p.decode_full_context_tok_s.unwrap().value < decode.value);
     assert!(p.prefill_tok_s.unwrap().value > 1500.0);
+}
+
+#[test]
+fn layers_left_to_the_cpu_cost_the_cpu_s_time_and_all_of_them_nothing() {
+    let mut device = device(936.2);
+    let cpu = Processor {
+        id: "cpu".to_owned(),
+        kind: ProcessorKind::Cpu,
+        apis: vec![ComputeApi::Cpu],
+        bandwidth_gbs: Some(Fact::published(60.0, "test")),
+        unified: true,
+        ..device.processors[0].clone()
+    };
+    device.processors.push(cpu);
+    let spec = model(vec![gqa(8, 128, None); 32]);
+    let decode = |gpu_layers| {
+        let p = Predictor::embedded();
+        p.predict(&Query { gpu_layers, ..query(&device, &spec) }).unwrap().decode_tok_s.unwrap()
+    };
+    assert_eq!(decode(Some(32)), decode(None));
+    let (half, whole) = (decode(Some(16)), decode(None));
+    assert!(half.value < 0.5 * whole.value && half.value > 0.0, "{half:?}");
+    assert!(half.low < half.value && half.value < half.high);
+    assert!(half.basis.contains("16 of 32 layers on gpu0"), "{}", half.basis);
 }
 
 #[test]

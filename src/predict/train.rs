@@ -47,7 +47,7 @@ pub(super) fn train(samples: &[Sample], command: &str) -> Trained {
     let (decode, prefill) = (task(Task::Decode), task(Task::Prefill));
     let devices: BTreeSet<_> = samples.iter().map(|s| &s.device).collect();
     let meta = Meta { command: command.to_owned(), rows: samples.len(), devices: devices.len() };
-    Trained { params: Params { meta, decode, prefill }, left_out }
+    Trained { params: Params { meta, decode, prefill, load: BTreeMap::new() }, left_out }
 }
 
 fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<LeftOut>) {

@@ -8,6 +8,7 @@ use crate::model::ProcessorKind;
 
 /// A repeated measurement: the best repetition and how far the middle one lies below it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rate {
     /// Best repetition: other programs only ever make it slower.
     pub best: f64,
@@ -19,6 +20,7 @@ pub struct Rate {
 
 /// Bandwidth of one kernel at one working-set size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BandwidthPoint {
     /// `read`, `copy`, `triad`.
     pub kernel: String,
@@ -34,6 +36,7 @@ pub struct BandwidthPoint {
 
 /// Arithmetic rate of one kernel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ComputePoint {
     /// `f32`, `int8_dot`, `bf16_dot`, `f16`.
     pub kind: String,
@@ -60,6 +63,7 @@ impl Rate {
 
 /// What a framework gets out of a GPU or NPU on a wide 16-bit decoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AcceleratorPoint {
     pub framework: String,
     /// The framework's id of the device.
@@ -78,6 +82,7 @@ pub struct AcceleratorPoint {
 
 /// All measurements of one device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Measured {
     /// RFC 3339, UTC.

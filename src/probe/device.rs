@@ -70,6 +70,10 @@ impl ProbeReport {
             memory_available_bytes: value(&self.allowed.memory_available_bytes).unwrap_or(0),
             cpus: self.allowed.cpus.as_ref().map_or(1.0, |f| f.value),
             disk_free_bytes: value(&self.allowed.disk_free_bytes),
+            disk_read_gbs: self
+                .measured
+                .as_ref()
+                .and_then(|m| Some(Fact::measured(m.disk_gbs.as_ref()?.best))),
             on_battery: self.power.on_battery.as_ref().map(|f| f.value),
         }
     }
@@ -105,6 +109,7 @@ impl ProbeReport {
             fp32_tflops: rate("f32"),
             fp16_tflops: rate("f16").or_else(|| rate("bf16_dot")),
             int8_tops: rate("int8_dot"),
+            power_w: None,
         }
     }
 
@@ -144,6 +149,7 @@ impl ProbeReport {
             fp32_tflops: gpu.fp32_tflops.clone(),
             fp16_tflops: gpu.fp16_tflops.clone().or_else(|| reached(|p| p.f16_tflops.as_ref())),
             int8_tops: None,
+            power_w: gpu.power_limit_w.clone(),
         }
     }
 }
@@ -163,5 +169,6 @@ fn npu_processor(index: usize, npu: &Npu) -> Processor {
         fp32_tflops: None,
         fp16_tflops: None,
         int8_tops: npu.int8_tops.clone(),
+        power_w: None,
     }
 }

@@ -14,6 +14,7 @@ pub enum ReadError {
 
 /// Whether a device node can be opened for reading and writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     Absent,
@@ -35,6 +36,7 @@ pub enum CommandError {
 
 /// What loading a compute library told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Loader {
     /// No such library.

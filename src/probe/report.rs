@@ -11,6 +11,7 @@ pub type Known<T> = Option<Fact<T>>;
 
 /// What is here, what it can do, what this process may use of it, and what is odd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeReport {
     /// Stable over reboots and idle probes; see docs/fingerprint.md.
     pub fingerprint: String,
@@ -37,6 +38,7 @@ pub struct ProbeReport {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct System {
     pub os: String,
@@ -57,6 +59,7 @@ pub struct System {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CoreKind {
     #[default]
@@ -66,6 +69,7 @@ pub enum CoreKind {
 
 /// Cores of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CoreGroup {
     pub kind: CoreKind,
@@ -81,6 +85,7 @@ pub struct CoreGroup {
 
 /// Caches of one level and kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Cache {
     pub level: u32,
@@ -94,6 +99,7 @@ pub struct Cache {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct NumaNode {
     pub id: u32,
@@ -103,6 +109,7 @@ pub struct NumaNode {
 
 /// A kernel mitigation that costs speed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Mitigation {
     pub name: String,
     pub state: String,
@@ -110,6 +117,7 @@ pub struct Mitigation {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Cpu {
     pub vendor: Known<String>,
@@ -132,6 +140,7 @@ pub struct Cpu {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Memory {
     pub total_bytes: Known<u64>,
@@ -155,6 +164,7 @@ pub struct Memory {
 
 /// What this process may use, the tightest of host, cgroups, affinity and user limits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Allowed {
     /// CPU time a second of wall time.
@@ -180,6 +190,7 @@ pub struct Allowed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GpuKind {
     Integrated,
@@ -188,6 +199,7 @@ pub enum GpuKind {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gpu {
     pub kind: Fact<GpuKind>,
     pub vendor: String,
@@ -261,6 +273,7 @@ pub struct Gpu {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Npu {
     pub vendor: String,
     pub name: Fact<String>,
@@ -283,6 +296,7 @@ pub struct Npu {
 
 /// A compute library and what loading it told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiState {
     pub api: ComputeApi,
     pub library: String,
@@ -293,6 +307,7 @@ pub struct ApiState {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Power {
     pub on_battery: Known<bool>,
@@ -307,6 +322,7 @@ pub struct Power {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Thermal {
     pub name: String,
@@ -317,6 +333,7 @@ pub struct Thermal {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EnergyCounter {
     /// `package-0`, `VDD_IN`, `gpu0`.
     pub name: String,

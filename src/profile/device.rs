@@ -111,6 +111,7 @@ impl Profile {
                 memory_available_bytes: usable,
                 cpus: f64::from(cpu.threads),
                 disk_free_bytes: None,
+                disk_read_gbs: None,
                 on_battery: None,
             },
             cpu,
@@ -169,7 +170,13 @@ impl Profile {
         let name = if cpu.name.is_empty() { &self.name } else { &cpu.name };
         let fp32_tflops =
             cpu.fp32_tflops.map(|value| Fact { value, source: self.source("cpu.fp32_tflops") });
-        Processor { bandwidth_gbs: bandwidth, fp32_tflops, ..blank_cpu(name, &self.vendor) }
+        let power_w = self.tdp_w.map(|value| Fact { value, source: self.source("tdp_w") });
+        Processor {
+            bandwidth_gbs: bandwidth,
+            fp32_tflops,
+            power_w,
+            ..blank_cpu(name, &self.vendor)
+        }
     }
 
     fn processor(&self, p: &ProcessorProfile, id: String, shared: Option<Fact<f64>>) -> Processor {
@@ -199,6 +206,8 @@ impl Profile {
             fp32_tflops: fact(p.fp32_tflops, "gpu.fp32_tflops"),
             fp16_tflops: fact(p.fp16_tflops, "gpu.fp16_tflops"),
             int8_tops: fact(p.int8_tops, "npu.int8_tops"),
+            // A device's own figure covers whichever part works.
+            power_w: fact(p.tdp_w, "gpu.tdp_w").or_else(|| fact(self.tdp_w, "tdp_w")),
         }
     }
 }
@@ -238,6 +247,7 @@ fn blank_cpu(name: &str, vendor: &str) -> Processor {
         fp32_tflops: None,
         fp16_tflops: None,
         int8_tops: None,
+        power_w: None,
     }
 }
 

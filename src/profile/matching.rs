@@ -158,6 +158,7 @@ pub fn complete(device: &mut Device, library: &Library) -> Result<(), ProfileErr
         fill(&mut p.fp32_tflops, part.fp32_tflops);
         fill(&mut p.fp16_tflops, part.fp16_tflops);
         fill(&mut p.int8_tops, part.int8_tops);
+        fill(&mut p.power_w, part.tdp_w);
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::model::{
     CaseOutcome, Cooldown, Device, Finding, FindingKind, HeatPoint, Metric, Phase, Variant,
     Workload,
 };
-use crate::predict::{KvPrecision, memory_plan};
+use crate::predict::{KvPrecision, PlanFor, memory_plan};
 use crate::probe::{self, LiveHost, LoadMonitor};
 use crate::record::{
     CaseRecord, RecordError, RecordWriter, RunEnd, RunRecord, Series, SessionFacts,
@@ -395,7 +395,9 @@ fn too_large(variant: &Variant, planned: &PlannedCase, device: &Device) -> Optio
 /// See [`SessionFacts::read_share`]; `None` where the source has no header that tells.
 fn read_share(source: &Path) -> Option<f64> {
     let spec = gguf::to_spec(&Gguf::open(source).ok()?).ok()?;
-    let plan = memory_plan(&spec, None, 1, KvPrecision::F16, "");
+    let q =
+        PlanFor { precision: None, context: 1, kv: KvPrecision::F16, backend: "", cpu_isa: &[] };
+    let plan = memory_plan(&spec, &q);
     (plan.weights > 0).then(|| plan.weights_per_token as f64 / plan.weights as f64)
 }
 

@@ -128,25 +128,24 @@ fn an_expert_agrees_with_the_golden_decisions() {
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
+fn here(v: f64) -> Option<Estimate> {
+    let (low, high) = (v * 0.97, v * 1.03);
+    Some(Estimate { value: v, low, high, rung: Rung::MeasuredHere, basis: "test".into() })
+}
+
 fn measured(backend: &str, precision: Precision, decode: f64) -> Measured {
-    let e = |v: f64| {
-        Some(Estimate {
-            value: v,
-            low: v * 0.97,
-            high: v * 1.03,
-            rung: Rung::MeasuredHere,
-            basis: "test".into(),
-        })
-    };
     Measured {
         model: "llama-3.2-1b".into(),
         backend: backend.into(),
         device: "cpu".into(),
         precision,
-        decode_tok_s: e(decode),
-        prefill_tok_s: e(decode * 10.0),
+        decode_tok_s: here(decode),
+        prefill_tok_s: here(decode * 10.0),
         ttft_s: None,
         latency_s: None,
+        load_s: None,
+        load_cold_s: None,
+        energy_j_per_token: None,
         memory_bytes: None,
         quality: None,
         failed: None,
@@ -175,6 +174,35 @@ fn measured_evidence_outranks_the_tree_and_says_so() {
         r.overruled.unwrap().contains("measured here llama.cpp"),
         "the tree prefers OpenVINO on Intel"
     );
+}
+
+#[test]
+fn the_thriftiest_is_picked_where_energy_is_the_objective() {
+    let d = device("core-i9-13900k", Some(32.0), Some(89.6));
+    let m = model("llama-3.2-1b");
+    let spends = |precision, decode, joules| Measured {
+        energy_j_per_token: here(joules),
+        ..measured("llama.cpp", precision, decode)
+    };
+    let rows = vec![
+        spends(Precision::Q8_0, 100.0, 1.2),
+        spends(Precision::Q6_K, 80.0, 0.5),
+        spends(Precision::Q4_K_M, 120.0, 0.9),
+    ];
+    let evidence = Evidence { rows };
+    let pick = |objective| {
+        let request = Request { objective, ..Request::default() };
+        decide(&d, &m, &request, &evidence).pick.unwrap().candidate
+    };
+    assert_eq!(pick(Objective::Energy).precision, Precision::Q6_K);
+    assert_eq!(pick(Objective::Speed).precision, Precision::Q4_K_M);
+    // Not measured: from the power limit and the speed, and said so.
+    let request = Request { objective: Objective::Energy, ..Request::default() };
+    let c = decide(&d, &m, &request, &Evidence::default()).pick.unwrap().candidate;
+    let e = c.energy_j_per_token.expect("the profile names a power limit");
+    assert_eq!(e.rung, Rung::Profile);
+    let watts = e.value * c.decode_tok_s.unwrap().value;
+    assert!((85.0..195.0).contains(&watts), "{watts} W of a 170 W processor");
 }
 
 /// With everything measured, the pick under `speed` is within 5 % of the fastest that satisfies the constraints.
@@ -346,6 +374,7 @@ fn verify_measures_the_best_here_and_then_says_measured() {
     assert!(output.status.success(), "{text}");
     let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
+    crate::schema::follows("recommendation", &answer);
     let record = crate::support::only_record(&dir.path().join("reports"));
     assert_eq!(record.cases.len(), 1);
     // On a busy machine the case is invalid and no evidence: then the answer must not call it measured.

@@ -125,6 +125,7 @@ fn json_is_the_whole_comparison() {
     let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(json["overall"], "regressed");
     assert_eq!(json["schema_version"], 1);
+    crate::schema::follows("comparison", &json);
     let rows = json["rows"].as_array().expect("rows");
     let decode = rows.iter().find(|r| r["metric"] == "decode_tok_s").expect("a row");
     assert_eq!(decode["verdict"], "regressed");

@@ -10,7 +10,8 @@ use edge_advisor::backend::{
 };
 use edge_advisor::formats::gguf::{Encoded, Gguf, GgufWriter, TensorDecl, to_spec};
 use edge_advisor::model::{CaseOutcome, Metric, Precision, Variant, Workload};
-use edge_advisor::predict::{KvPrecision, memory_plan};
+use edge_advisor::predict::{KvPrecision, PlanFor, memory_plan};
+use edge_advisor::probe::{self, LiveHost, ProbeOptions};
 use edge_advisor::{dirs, runtime};
 
 use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
@@ -205,16 +206,22 @@ fn mxfp4_of_a_dense_model_is_refused_rather_than_mislabelled() {
 fn the_memory_plan_is_what_is_allocated() {
     let Some((backend, model, _turn)) = installed() else { return };
     let spec = to_spec(&Gguf::open(&model).unwrap()).unwrap();
-    for precision in [Precision::F16, Precision::Q8_0, Precision::Q4_K_M] {
+    let device = probe::run(&LiveHost::new(), ProbeOptions::default()).device();
+    for precision in [Precision::F16, Precision::Q8_0, Precision::Q4_K_M, Precision::Q4_0] {
         let variant = make(backend, &model, precision, None).unwrap();
         let stored: u64 = variant.types.iter().map(|t| t.bytes).sum();
         let session = open(backend, &request(variant, 768, &[])).unwrap();
-        let plan = memory_plan(&spec, Some(precision), 768, KvPrecision::F16, "llama.cpp");
+        let kv = KvPrecision::F16;
+        let (backend, cpu_isa) = ("llama.cpp", &device.cpu.isa[..]);
+        let q = PlanFor { precision: Some(precision), context: 768, kv, backend, cpu_isa };
+        let plan = memory_plan(&spec, &q);
+        assert!(plan.repacked > 0 || precision != Precision::Q4_0, "{precision}");
         assert_eq!(plan.weights, stored, "{precision}: weights by tensor");
         let facts = session.facts();
         let parts = [facts.weight_bytes, facts.kv_cache_bytes, facts.compute_buffer_bytes];
         let allocated: u64 = parts.into_iter().map(Option::unwrap).sum();
-        let off = (plan.weights + plan.kv_cache + plan.compute) as f64 / allocated as f64 - 1.0;
+        let planned = plan.weights + plan.repacked + plan.kv_cache + plan.compute;
+        let off = planned as f64 / allocated as f64 - 1.0;
         assert!(off.abs() < 0.05, "{precision}: {:.1} % off {parts:?}", off * 100.0);
     }
 }

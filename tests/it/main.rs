@@ -28,6 +28,8 @@ mod report;
 #[path = "../support/records.rs"]
 mod report_records;
 mod runtime;
+#[path = "../support/schema.rs"]
+mod schema;
 mod sessions;
 mod simulation;
 mod support;

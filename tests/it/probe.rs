@@ -451,6 +451,7 @@ fn every_recorded_host_gives_a_usable_device_and_its_own_fingerprint() {
         assert!(ids.insert(report.fingerprint.clone()), "{name}: fingerprint of another host");
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<ProbeReport>(&json).unwrap(), report, "{name}");
+        crate::schema::follows("fingerprint", &serde_json::from_str(&json).unwrap());
         count += 1;
     }
     assert!(count >= 25, "{count} hosts");

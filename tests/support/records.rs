@@ -53,6 +53,7 @@ pub fn device() -> Device {
             memory_available_bytes: 20 << 30,
             cpus: 2.0,
             disk_free_bytes: Some(80 << 30),
+            disk_read_gbs: None,
             on_battery: None,
         },
         processors: vec![Processor {
@@ -69,6 +70,7 @@ pub fn device() -> Device {
             fp32_tflops: Some(Fact::measured(0.231)),
             fp16_tflops: None,
             int8_tops: Some(Fact::measured(0.92)),
+            power_w: None,
         }],
         problems: Vec::new(),
     }

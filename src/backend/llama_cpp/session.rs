@@ -12,7 +12,7 @@ use super::options::Options;
 use crate::backend::greedy::argmax;
 use crate::backend::{BackendError, OpenRequest, TextSession};
 use crate::formats::gguf::{Gguf, to_spec};
-use crate::predict::{KvPrecision, memory_plan};
+use crate::predict::{KvPrecision, PlanFor, memory_plan};
 use crate::probe::{LiveHost, host_state};
 use crate::record::SessionFacts;
 
@@ -333,7 +333,8 @@ fn check_memory(gguf: &Gguf, context: u64, kv: &str) -> Result<(), BackendError>
     let Some(available) = host_state(&LiveHost::new()).memory_available_bytes else {
         return Ok(());
     };
-    let plan = memory_plan(&spec, None, context, kv, super::library::NAME);
+    let backend = super::library::NAME;
+    let plan = memory_plan(&spec, &PlanFor { precision: None, context, kv, backend, cpu_isa: &[] });
     let needed = plan.kv_cache.saturating_add(plan.compute);
     if needed <= available {
         return Ok(());

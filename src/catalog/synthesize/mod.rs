@@ -5,5 +5,5 @@ mod metadata;
 mod recipe;
 mod write;
 
-pub use recipe::stored_sizes;
+pub use recipe::stored_as;
 pub use write::{SynthesizeError, Synthesized, can_synthesize, synthesize};

@@ -31,15 +31,16 @@ impl Context {
     }
 }
 
-/// Bytes of each tensor in a GGUF of this precision; `None` for a precision or for tensor names of another format.
-pub fn stored_sizes(spec: &ModelSpec, precision: Precision) -> Option<Vec<u64>> {
+/// Type and bytes of each tensor in a GGUF of this precision; `None` for a precision or for tensor names of another format.
+pub fn stored_as(spec: &ModelSpec, precision: Precision) -> Option<Vec<(&'static str, u64)>> {
     let context = Context::new(spec, precision)?;
     spec.tensors.iter().find(|t| t.name == "token_embd.weight")?;
-    let size = |t: &TensorSpec| {
+    let stored = |t: &TensorSpec| {
         let row = t.shape.first().copied().unwrap_or(1);
-        tensor_type(t, &context)?.bytes(row, t.elements())
+        let kind = tensor_type(t, &context)?;
+        Some((kind.name, kind.bytes(row, t.elements())?))
     };
-    spec.tensors.iter().map(size).collect()
+    spec.tensors.iter().map(stored).collect()
 }
 
 /// The type of most tensors; `None` for a precision that is no GGUF recipe.

@@ -1,6 +1,6 @@
 //! Streams the file: one random buffer a type, written over and over, so the disk sets the pace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::path::Path;
 
 use serde::Serialize;
@@ -94,7 +94,7 @@ pub fn synthesize(
         let t = &spec.tensors[index];
         let data = match constant(&t.name, t.role) {
             Some(value) => value.to_le_bytes().repeat((t.elements() as usize).min(BUFFER / 4)),
-            None => fill(&mut buffers, tensors[index].type_id)
+            None => fill(&mut buffers, tensors[index].type_id, index)
                 .ok_or(SynthesizeError::Precision { precision })?,
         };
         let mut left = t.bytes;
@@ -145,12 +145,16 @@ fn constant(name: &str, role: Role) -> Option<f32> {
     }
 }
 
-fn fill(buffers: &mut BTreeMap<u32, Vec<u8>>, type_id: u32) -> Option<Vec<u8>> {
-    if let Some(data) = buffers.get(&type_id) {
-        return Some(data.clone());
+/// The type's blocks, from another one on in each tensor: converters store equal tensors once.
+fn fill(buffers: &mut BTreeMap<u32, Vec<u8>>, type_id: u32, tensor: usize) -> Option<Vec<u8>> {
+    let kind = ggml_type(type_id)?;
+    if let btree_map::Entry::Vacant(free) = buffers.entry(type_id) {
+        free.insert(blocks::random(kind, BUFFER, 42)?);
     }
-    let data = blocks::random(ggml_type(type_id)?, BUFFER, 42)?;
-    buffers.insert(type_id, data.clone());
+    let mut data = buffers.get(&type_id)?.clone();
+    let block = usize::try_from(kind.block_bytes).ok()?;
+    let first = tensor % (data.len() / block) * block;
+    data.rotate_left(first);
     Some(data)
 }
 
@@ -180,6 +184,23 @@ mod tests {
             let stored: u64 = read.tensors.iter().map(|t| t.bytes).sum();
             assert_eq!(stored, made.bytes);
         }
+    }
+
+    #[test]
+    fn no_two_tensors_are_the_same() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("s.gguf");
+        let entry = Catalog::load_with(None).unwrap().get("smollm2-135m").unwrap().clone();
+        synthesize(&entry, Precision::Q4_0, Some(2), &path, &mut |_, _| {}).unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let gguf = Gguf::open(&path).unwrap();
+        let bytes = |layer: u32| {
+            let name = format!("blk.{layer}.ffn_up.weight");
+            let t = gguf.tensors.iter().find(|t| t.name == name).unwrap();
+            let start = usize::try_from(t.offset).unwrap();
+            &file[start..start + usize::try_from(t.bytes).unwrap()]
+        };
+        assert!(bytes(0) != bytes(1));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use clap::Args;
 use super::size;
 use crate::cli::{CliResult, Format, Output, exit};
 use crate::model::{ModelSpec, Precision};
-use crate::predict::{KvPrecision, MemoryPlan, memory_plan};
+use crate::predict::{KvPrecision, MemoryPlan, PlanFor, memory_plan};
+use crate::probe::{self, LiveHost, ProbeOptions};
 
 /// What to plan for.
 #[derive(Debug, Args)]
@@ -37,7 +38,17 @@ pub(super) fn run(args: &PlanArgs, spec: &ModelSpec, output: &Output) -> Option<
     // A catalogue entry has shapes only: its plan needs a precision.
     let stored = spec.stored_bytes() > 0;
     let precision = args.precision.or((!stored).then_some(Precision::F16));
-    let plan = memory_plan(spec, precision, args.context, args.kv, &args.backend);
+    let here = probe::run(&LiveHost::new(), ProbeOptions::default()).device();
+    let plan = memory_plan(
+        spec,
+        &PlanFor {
+            precision,
+            context: args.context,
+            kv: args.kv,
+            backend: &args.backend,
+            cpu_isa: &here.cpu.isa,
+        },
+    );
     let printed = match output.format {
         Format::Json => output.json(&serde_json::json!({
             "model": spec.name, "precision": precision, "context": args.context,
@@ -76,6 +87,9 @@ fn text(
     row("compute buffers (estimate)", plan.compute);
     row("runtime (estimate)", plan.runtime);
     row("total", plan.total);
+    if plan.repacked > 0 {
+        row("cached copy of rearranged weights, on top", plan.repacked);
+    }
     row("weights read for one decoded token", plan.weights_per_token);
     out
 }

@@ -126,6 +126,7 @@ pub enum ObjectiveArg {
     Speed,
     Quality,
     Memory,
+    Energy,
     #[default]
     Balanced,
 }
@@ -195,6 +196,7 @@ impl RecommendArgs {
                 ObjectiveArg::Speed => Objective::Speed,
                 ObjectiveArg::Quality => Objective::Quality,
                 ObjectiveArg::Memory => Objective::Memory,
+                ObjectiveArg::Energy => Objective::Energy,
                 ObjectiveArg::Balanced => Objective::Balanced,
             },
             context: self.context,

@@ -187,6 +187,14 @@ fn numbers(t: &mut String, pick: &Choice, context: u64) {
     if let Some(q) = &c.quality {
         field(t, "quality", &quality(q));
     }
+    if let Some(warm) = &c.load_s {
+        let cold = c.load_cold_s.as_ref();
+        let cold = cold.map_or(String::new(), |l| format!(", {} s from disk", seconds(l.value)));
+        field(t, "load", &format!("{}{cold}", with_interval(warm, "s", seconds)));
+    }
+    if let Some(e) = &c.energy_j_per_token {
+        field(t, "energy", &with_interval(e, "J a token", number));
+    }
 }
 
 fn quality(q: &Quality) -> String {
@@ -324,9 +332,15 @@ pub fn trace(r: &Recommendation) -> String {
         for (stage, rule, w) in &p.candidate.weights {
             let _ = writeln!(t, "      {w:+.2} {rule} ({stage})");
         }
-        for (name, e) in
-            [("decode", &p.candidate.decode_tok_s), ("prefill", &p.candidate.prefill_tok_s)]
-        {
+        let c = &p.candidate;
+        for (name, e) in [
+            ("decode", &c.decode_tok_s),
+            ("prefill", &c.prefill_tok_s),
+            ("memory", &c.memory_bytes),
+            ("load", &c.load_s),
+            ("load from disk", &c.load_cold_s),
+            ("energy", &c.energy_j_per_token),
+        ] {
             if let Some(e) = e {
                 t.push_str(&wrap(&format!("{name}: {} ({})", e.basis, e.rung.tag()), 6));
             }
