@@ -10,7 +10,7 @@ use tabled::settings::Style;
 
 use super::calibrate::shape_of;
 use super::{CliError, CliResult, Format, Output, exit};
-use crate::predict::{Evaluation, LoadRow, Params, Rows, RowsError, Score};
+use crate::predict::{Evaluation, Held, LoadRow, Params, Rows, RowsError, Score};
 use crate::record::RunRecord;
 
 /// Fit the speed predictor to measured rows, or score it on rows it has not seen.
@@ -56,13 +56,16 @@ enum Command {
         /// Fit without each device in turn and score on that device, instead of using the built-in parameters.
         #[arg(long)]
         leave_one_device_out: bool,
+        /// Fit without a fifth of the models in turn and score on them: how well more models on known devices are predicted.
+        #[arg(long, conflicts_with = "leave_one_device_out")]
+        cross_validate: bool,
         /// Device specifications, columns as data/devices.csv; the built-in table by default.
         #[arg(long, value_name = "CSV")]
         devices: Option<PathBuf>,
         /// Parameters to score instead of the built-in ones.
-        #[arg(long, value_name = "FILE", conflicts_with = "leave_one_device_out")]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["leave_one_device_out", "cross_validate"])]
         params: Option<PathBuf>,
-        /// Print every row with its prediction (CSV) instead of the scores.
+        /// Print every row with its prediction by a fit that has not seen it (CSV) instead of the scores.
         #[arg(long)]
         each_row: bool,
     },
@@ -74,13 +77,23 @@ pub fn run(args: &Args, output: &Output) -> CliResult {
             fit(rows, devices.as_deref(), load.as_deref(), path, output)
         }
         Command::LoadTimes { runs } => load_times(runs, output),
-        Command::Evaluate { rows, leave_one_device_out, devices, params, each_row } => {
+        Command::Evaluate {
+            rows,
+            leave_one_device_out,
+            cross_validate,
+            devices,
+            params,
+            each_row,
+        } => {
             let rows = read(rows, devices.as_deref())?;
             if *each_row {
-                return print_rows(&rows, output);
+                let held = if *cross_validate { Held::Fold } else { Held::Device };
+                return print_rows(&rows, held, output);
             }
             let evaluation = if *leave_one_device_out {
                 rows.leave_one_device_out()
+            } else if *cross_validate {
+                rows.cross_validate()
             } else {
                 match params {
                     Some(path) => rows.evaluate(&load(path)?),
@@ -245,9 +258,9 @@ fn cells(s: &Score) -> [String; 10] {
     ]
 }
 
-fn print_rows(rows: &Rows, output: &Output) -> CliResult {
+fn print_rows(rows: &Rows, held: Held, output: &Output) -> CliResult {
     let mut text = String::from("device,backend,model,test,measured,predicted\n");
-    for r in rows.residuals() {
+    for r in rows.residuals(held) {
         let quoted = |s: &str| format!("\"{}\"", s.replace('"', "'"));
         let _ = writeln!(
             text,

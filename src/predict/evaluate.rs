@@ -12,7 +12,7 @@ use super::observation::Task;
 use super::params::Params;
 use super::peers;
 use super::rows::{self, RawRow, RowsError};
-use super::train::{Trained, train};
+use super::train::{Held, Trained, train};
 use crate::stats::quantile_type7;
 
 /// Errors of one method on one group of rows. Fractions, not percent.
@@ -42,7 +42,8 @@ pub struct Score {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evaluation {
-    pub leave_one_device_out: bool,
+    /// What the judging fits had not seen; absent where the built-in parameters were judged.
+    pub held_out: Option<Held>,
     pub rows: usize,
     /// Rows with a quality flag: not scored.
     pub flagged: usize,
@@ -94,7 +95,7 @@ impl Rows {
 
     /// Fits parameters to the rows, and the load model to `loads`.
     pub fn fit(&self, command: &str, loads: &[LoadRow]) -> Params {
-        Params { load: load::fit(loads), ..train(&self.samples(), command).params }
+        Params { load: load::fit(loads), ..train(&self.samples(), command, Held::Device).params }
     }
 
     /// Scores given parameters, which must not have seen the rows to be a fair judge.
@@ -106,16 +107,25 @@ impl Rows {
             let i = task.interval(o);
             (predicted, predicted * i.low, predicted * i.high)
         });
-        self.report(scored.collect(), false)
+        self.report(scored.collect(), None)
     }
 
     /// Fits without each device in turn and scores on it.
     pub fn leave_one_device_out(&self) -> Evaluation {
-        let Trained { left_out, .. } = train(&self.samples(), "");
-        self.report(left_out.iter().map(|l| (l.predicted, l.low, l.high)).collect(), true)
+        self.left_out(Held::Device)
     }
 
-    fn report(&self, predicted: Vec<(f64, f64, f64)>, leave_one_device_out: bool) -> Evaluation {
+    /// Fits without a fifth of the models in turn and scores on them, on devices it has seen.
+    pub fn cross_validate(&self) -> Evaluation {
+        self.left_out(Held::Fold)
+    }
+
+    fn left_out(&self, held: Held) -> Evaluation {
+        let Trained { left_out, .. } = train(&self.samples(), "", held);
+        self.report(left_out.iter().map(|l| (l.predicted, l.low, l.high)).collect(), Some(held))
+    }
+
+    fn report(&self, predicted: Vec<(f64, f64, f64)>, held: Option<Held>) -> Evaluation {
         let mut groups: BTreeMap<(Task, usize, String, &'static str), Vec<Hit>> = BTreeMap::new();
         for ((row, s), (value, low, high)) in self.kept.iter().zip(predicted) {
             let o = &s.observation;
@@ -135,7 +145,7 @@ impl Rows {
             }
         }
         Evaluation {
-            leave_one_device_out,
+            held_out: held,
             rows: self.kept.len() + self.flagged + self.not_predicted.values().sum::<usize>(),
             flagged: self.flagged,
             predicted: self.kept.len(),
@@ -148,8 +158,8 @@ impl Rows {
     }
 
     /// Rows with their prediction, for a closer look: device, backend, model, test, measured, predicted.
-    pub fn residuals(&self) -> Vec<(String, String, String, String, f64, f64)> {
-        let out = train(&self.samples(), "").left_out;
+    pub fn residuals(&self, held: Held) -> Vec<(String, String, String, String, f64, f64)> {
+        let out = train(&self.samples(), "", held).left_out;
         self.kept
             .iter()
             .zip(out)

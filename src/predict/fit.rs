@@ -86,19 +86,19 @@ impl<'a> Problem<'a> {
         self.solve_rows(&all, self.start.clone(), STEPS)
     }
 
-    /// Log time predicted for each row by a fit that has not seen the row's device.
-    pub fn leave_one_device_out(&self, full: &[f64]) -> Vec<f64> {
-        let mut devices: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    /// Log time predicted for each row by a fit that has not seen the rows of the same group.
+    pub fn leave_out<K: Ord + Sync>(&self, full: &[f64], group: impl Fn(&Sample) -> K) -> Vec<f64> {
+        let mut groups: BTreeMap<K, Vec<usize>> = BTreeMap::new();
         for (i, s) in self.samples.iter().enumerate() {
-            devices.entry(&s.device).or_default().push(i);
+            groups.entry(group(s)).or_default().push(i);
         }
-        let groups: Vec<_> = devices.values().collect();
+        let groups: Vec<_> = groups.values().collect();
         let solved: Vec<(usize, f64)> = groups
             .par_iter()
             .flat_map_iter(|held| {
-                let device = &self.samples[held[0]].device;
-                let rest: Vec<usize> =
-                    (0..self.rows.len()).filter(|&i| self.samples[i].device != *device).collect();
+                let mut left = vec![true; self.rows.len()];
+                held.iter().for_each(|&i| left[i] = false);
+                let rest: Vec<usize> = (0..self.rows.len()).filter(|&i| left[i]).collect();
                 let b = self.solve_rows(&rest, full.to_vec(), STEPS_LEFT_OUT);
                 held.iter().map(move |&i| (i, self.rows[i].log_time(&b))).collect::<Vec<_>>()
             })

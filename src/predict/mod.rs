@@ -24,6 +24,7 @@ pub use observation::Task;
 pub use params::{Interval, Meta, Params, ParamsError, SpeedParams};
 pub use predictor::{Predictor, energy_per_token};
 pub use rows::RowsError;
+pub use train::Held;
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,9 @@ impl Task {
 #[serde(deny_unknown_fields)]
 pub(super) struct Observation {
     pub task: Task,
+    /// Profile id of a device that public rows name; empty for any other.
+    #[serde(default)]
+    pub device: String,
     pub backend: String,
     pub family: String,
     pub kernel: String,
@@ -241,6 +244,10 @@ impl Observation {
         l.one(part, format!("{b}/class={}", self.class), "class");
         if !self.memory.is_empty() {
             l.one(part, format!("{b}/memory={}", self.memory), "class");
+        }
+        if !self.device.is_empty() {
+            l.one(part, format!("{b}/device={}", self.device), "device");
+            l.one(part, format!("{b}/{f}/device={}", self.device), "device");
         }
         let depth = (1.0 + self.depth / 4096.0).ln();
         l.add(part, "depth".into(), depth, "depth");

@@ -230,6 +230,7 @@ fn observe_with(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPre
     };
     let mut o = Observation {
         task: Task::Decode,
+        device: q.device.id.clone(),
         family: settings.family(q.framework),
         kernel: settings.kernel(q.precision.name()).map_or("other", |(k, _)| k).to_owned(),
         class: class_key(q.device.class).to_owned(),

@@ -79,6 +79,7 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
     let size = size(row, settings)?;
     let mut o = Observation {
         task: test.task,
+        device: row.device_id.clone(),
         backend: row.backend.clone(),
         family: settings.family(&row.framework),
         kernel: settings

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::fit::{Problem, Sample};
 use super::observation::Task;
 use super::params::{Interval, Meta, Params, SpeedParams};
@@ -30,15 +32,44 @@ pub(super) struct Trained {
     pub left_out: Vec<LeftOut>,
 }
 
+/// What a judging fit has not seen of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// Its device.
+    Device,
+    /// A fifth of all models and files, the row's among them.
+    Fold,
+}
+
+const FOLDS: usize = 5;
+
+impl Held {
+    fn group(self, s: &Sample) -> (String, usize) {
+        let o = &s.observation;
+        match self {
+            Held::Device => (s.device.clone(), 0),
+            Held::Fold => {
+                // Rows of one file on one device stay together, whatever was tested.
+                let bits = [o.billions, o.active_billions, o.weight_bytes].map(f64::to_bits);
+                let file = bits.iter().fold(0u64, |h, b| (h ^ b).wrapping_mul(0x100_0000_01b3));
+                let device = s.device.bytes().map(usize::from).sum::<usize>();
+                (String::new(), ((file >> 40) as usize).wrapping_add(device) % FOLDS)
+            }
+        }
+    }
+}
+
 /// Fits both tasks. Samples may be of either.
-pub(super) fn train(samples: &[Sample], command: &str) -> Trained {
+pub(super) fn train(samples: &[Sample], command: &str, held: Held) -> Trained {
     let mut left_out = vec![LeftOut { predicted: 0.0, low: 0.0, high: 0.0 }; samples.len()];
     let mut task = |task: Task| {
         let settings = &Settings::embedded().fit[task.name()];
         let index: Vec<usize> =
             (0..samples.len()).filter(|&i| samples[i].observation.task == task).collect();
         let mine: Vec<Sample> = index.iter().map(|&i| samples[i].clone()).collect();
-        let (params, out) = train_task(&mine, settings);
+        let (params, out) = train_task(&mine, settings, held);
         for (i, o) in index.into_iter().zip(out) {
             left_out[i] = o;
         }
@@ -50,10 +81,14 @@ pub(super) fn train(samples: &[Sample], command: &str) -> Trained {
     Trained { params: Params { meta, decode, prefill, load: BTreeMap::new() }, left_out }
 }
 
-fn train_task(samples: &[Sample], settings: &FitSettings) -> (SpeedParams, Vec<LeftOut>) {
+fn train_task(
+    samples: &[Sample],
+    settings: &FitSettings,
+    held: Held,
+) -> (SpeedParams, Vec<LeftOut>) {
     let problem = Problem::new(samples, settings);
     let full = problem.solve();
-    let times = problem.leave_one_device_out(&full);
+    let times = problem.leave_out(&full, |s| held.group(s));
     let residuals = Residuals::new(
         samples.iter().zip(&times).enumerate().map(|(i, (s, t))| (s, t - problem.measured(i))),
     );

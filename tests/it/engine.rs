@@ -1,5 +1,6 @@
 //! The embedded engine on a small model of a real shape: its ways of computing agree, and damage is an error.
 
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use edge_advisor::backend::{
@@ -145,11 +146,16 @@ fn a_context_that_is_full_and_a_file_that_is_damaged_are_errors() {
         assert!(open(cut, 1, 8).is_err(), "{length} bytes");
     }
     // Every length and count of the header in turn made huge.
+    std::fs::write(&path, &bytes).unwrap();
+    let mut file = std::fs::File::options().write(true).open(&path).unwrap();
+    let mut put = |at: usize, what: &[u8]| {
+        file.seek(SeekFrom::Start(at as u64)).unwrap();
+        file.write_all(what).unwrap();
+    };
     for at in (8..2_000.min(bytes.len() - 8)).step_by(8) {
-        let mut hostile = bytes.clone();
-        hostile[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
-        std::fs::write(&path, hostile).unwrap();
+        put(at, &u64::MAX.to_le_bytes());
         let hostile = Variant { path: path.clone(), ..variant.clone() };
         let _ = open(hostile, 1, 8);
+        put(at, &bytes[at..at + 8]);
     }
 }
