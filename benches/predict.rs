@@ -24,6 +24,7 @@ fn device() -> Device {
         fp32_tflops: None,
         fp16_tflops: None,
         int8_tops: None,
+        profile: String::new(),
         power_w: None,
     };
     Device {

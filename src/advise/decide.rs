@@ -32,6 +32,8 @@ pub(super) struct Values {
     /// Times the part of the memory estimate's interval that is above the limit.
     pub overflow_weight: f64,
     pub bytes_weight: f64,
+    /// Times ln(high / low) of the speed's interval: of two that promise the same, the better known one.
+    pub risk_weight: f64,
     /// Times ln(joules a token); a candidate whose energy is not known counts as the thirstiest.
     #[serde(default)]
     pub energy_weight: f64,
@@ -230,9 +232,16 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
             - v.memory_weight * share
             - v.overflow_weight * overflow(c)
             - v.bytes_weight * (bytes / GIB).ln()
+            - v.risk_weight * risk(c)
             - v.energy_weight * energy_of(c).unwrap_or(thirstiest)
             + tree;
     }
+}
+
+/// How uncertain the speed is, in units of ln(speed).
+fn risk(c: &Candidate) -> f64 {
+    let speed = c.decode_tok_s.as_ref().or(c.latency_s.as_ref());
+    speed.map_or(0.0, |e| (e.high / e.low).ln())
 }
 
 /// Part of the memory estimate's interval that is above the limit: 0 fits for certain, 1 does not.

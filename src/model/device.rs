@@ -114,6 +114,9 @@ pub struct Processor {
     pub fp16_tflops: Option<Fact<f64>>,
     #[serde(default)]
     pub int8_tops: Option<Fact<f64>>,
+    /// Id of the profile it is exactly, whose public measurements are of this part; empty where there is none.
+    #[serde(default)]
+    pub profile: String,
     /// What it draws at most, in watts, with all that is behind the same limit.
     #[serde(default)]
     pub power_w: Option<Fact<f64>>,

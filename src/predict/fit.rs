@@ -10,6 +10,8 @@ use rayon::prelude::*;
 use super::observation::{Observation, Part};
 use super::settings::FitSettings;
 
+/// Group of the effects that one device has of its own.
+pub(super) const OWN: &str = "device";
 const STEPS: usize = 15;
 /// Steps from the full fit's solution when one device is left out.
 const STEPS_LEFT_OUT: usize = 5;
@@ -29,6 +31,8 @@ pub(super) struct Problem<'a> {
     names: Vec<(Part, String)>,
     penalty: Vec<f64>,
     start: Vec<f64>,
+    /// True for the effects of a device of its own.
+    own: Vec<bool>,
     settings: &'a FitSettings,
 }
 
@@ -46,6 +50,7 @@ impl<'a> Problem<'a> {
             names: Vec::new(),
             penalty: Vec::new(),
             start: Vec::new(),
+            own: Vec::new(),
             settings,
         };
         let mut index: HashMap<(u8, String), usize> = HashMap::new();
@@ -75,6 +80,7 @@ impl<'a> Problem<'a> {
             Part::Overhead => scale.overhead,
         };
         self.start.push(if name == "all" { start.ln() } else { 0.0 });
+        self.own.push(group == OWN);
         self.names.push((part, name));
         self.penalty.push(1.0 / (spread * spread));
         self.names.len() - 1
@@ -84,6 +90,14 @@ impl<'a> Problem<'a> {
     pub fn solve(&self) -> Vec<f64> {
         let all: Vec<usize> = (0..self.rows.len()).collect();
         self.solve_rows(&all, self.start.clone(), STEPS)
+    }
+
+    /// What devices share first, as if none had effects of its own: those explain what is left. Fitted together, a
+    /// much-measured device would take part of what its kind has in common.
+    fn solve_rows(&self, rows: &[usize], b: Vec<f64>, steps: usize) -> Vec<f64> {
+        let shared = b.iter().zip(&self.own).map(|(v, own)| if *own { 0.0 } else { *v }).collect();
+        let b = self.solve_some(rows, shared, steps, false);
+        self.solve_some(rows, b, STEPS_LEFT_OUT, true)
     }
 
     /// Log time predicted for each row by a fit that has not seen the rows of the same group.
@@ -127,10 +141,11 @@ impl<'a> Problem<'a> {
         out
     }
 
-    fn solve_rows(&self, rows: &[usize], mut b: Vec<f64>, steps: usize) -> Vec<f64> {
+    /// Solves for the effects of devices alone (`own`) or for all others.
+    fn solve_some(&self, rows: &[usize], mut b: Vec<f64>, steps: usize, own: bool) -> Vec<f64> {
         let weights = self.weights(rows);
         for _ in 0..steps {
-            let (system, g) = self.linearise(rows, &weights, &b);
+            let (system, g) = self.linearise(rows, &weights, &b, own);
             let step = system.solve(&g);
             let largest = step.iter().fold(0.0f64, |m, v| m.max(v.abs()));
             if !largest.is_finite() {
@@ -148,10 +163,17 @@ impl<'a> Problem<'a> {
     }
 
     /// The Gauss-Newton system and its right-hand side at `b`.
-    fn linearise(&self, rows: &[usize], weights: &[f64], b: &[f64]) -> (System<'_>, Vec<f64>) {
+    fn linearise(
+        &self,
+        rows: &[usize],
+        weights: &[f64],
+        b: &[f64],
+        own: bool,
+    ) -> (System<'_>, Vec<f64>) {
         let s = self.settings;
-        let mut g: Vec<f64> =
-            (0..b.len()).map(|j| -self.penalty[j] * (b[j] - self.start[j])).collect();
+        let free = |j: usize| self.own[j] == own;
+        let pull = |j: usize| -self.penalty[j] * (b[j] - self.start[j]);
+        let mut g: Vec<f64> = (0..b.len()).map(|j| if free(j) { pull(j) } else { 0.0 }).collect();
         let mut jacobian = Vec::with_capacity(rows.len() * 40);
         let mut ends = Vec::with_capacity(rows.len());
         for (&i, &weight) in rows.iter().zip(weights) {
@@ -162,7 +184,7 @@ impl<'a> Problem<'a> {
             let robust = (s.huber * s.sigma / residual.abs().max(1e-12)).min(1.0);
             let root = (weight * robust).sqrt() / s.sigma;
             let share = parts.map(|p| root * (p - total).exp());
-            for &(k, part, v) in &row.entries {
+            for &(k, part, v) in row.entries.iter().filter(|e| free(e.0)) {
                 let value = share[part as usize] * v;
                 g[k] += value * root * residual;
                 jacobian.push((k, value));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fit::OWN;
 use super::settings::Settings;
 
 /// What is asked of a speed model.
@@ -172,6 +173,11 @@ impl Observation {
         if self.is_moe() { "moe" } else { &self.backend }
     }
 
+    /// The effect of the very device, where it has a profile.
+    pub fn of_device(&self) -> Option<String> {
+        (!self.device.is_empty()).then(|| format!("{}/device={}", self.backend, self.device))
+    }
+
     /// Every effect that applies, from the general to the particular.
     pub fn effects(&self) -> Vec<Effect> {
         let mut list = List(Vec::with_capacity(48));
@@ -245,9 +251,9 @@ impl Observation {
         if !self.memory.is_empty() {
             l.one(part, format!("{b}/memory={}", self.memory), "class");
         }
-        if !self.device.is_empty() {
-            l.one(part, format!("{b}/device={}", self.device), "device");
-            l.one(part, format!("{b}/{f}/device={}", self.device), "device");
+        if let Some(name) = self.of_device() {
+            l.one(part, format!("{b}/{f}/device={}", self.device), OWN);
+            l.one(part, name, OWN);
         }
         let depth = (1.0 + self.depth / 4096.0).ln();
         l.add(part, "depth".into(), depth, "depth");

@@ -47,6 +47,9 @@ pub struct SpeedParams {
     pub overhead: BTreeMap<String, f64>,
     /// 5 % and 95 % quantile of measured / predicted time on devices left out, by backend; `default` for the others.
     pub interval: BTreeMap<String, Interval>,
+    /// The same for other models on a device that rows were fitted for.
+    #[serde(default)]
+    pub known: BTreeMap<String, Interval>,
     /// The same once one anchor of the device and backend corrects the prediction.
     pub calibrated: Interval,
 }
@@ -86,7 +89,8 @@ impl Params {
     pub fn parse(text: &str) -> Result<Params, ParamsError> {
         let params: Params = toml::from_str(text).map_err(|e| ParamsError(e.to_string()))?;
         for task in [&params.decode, &params.prefill] {
-            if !task.interval.contains_key("default") {
+            let known = task.known.is_empty() || task.known.contains_key("default");
+            if !task.interval.contains_key("default") || !known {
                 return Err(ParamsError("no default interval".to_owned()));
             }
         }
@@ -128,6 +132,14 @@ impl SpeedParams {
     }
 
     pub(super) fn interval(&self, o: &Observation) -> &Interval {
-        self.interval.get(o.group()).unwrap_or_else(|| &self.interval["default"])
+        let table =
+            if self.knows(o) && !self.known.is_empty() { &self.known } else { &self.interval };
+        table.get(o.group()).unwrap_or_else(|| &table["default"])
+    }
+
+    /// True where rows of this device and backend were fitted.
+    pub(super) fn knows(&self, o: &Observation) -> bool {
+        let tables = [&self.bandwidth, &self.compute];
+        o.of_device().is_some_and(|name| tables.iter().any(|t| t.contains_key(&name)))
     }
 }

@@ -131,6 +131,9 @@ impl Predictor {
         let parts = task.parts(o);
         let class = o.tokens() / parts.total();
         let mut basis = basis(o, &parts);
+        if task.knows(o) {
+            basis.push_str(", with public rows of this device");
+        }
         let (value, i, rung) = match self.corrections.apply(q, o, task) {
             Some((value, anchors)) => {
                 let s = if anchors == 1 { "" } else { "s" };
@@ -230,7 +233,7 @@ fn observe_with(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPre
     };
     let mut o = Observation {
         task: Task::Decode,
-        device: q.device.id.clone(),
+        device: p.profile.clone(),
         family: settings.family(q.framework),
         kernel: settings.kernel(q.precision.name()).map_or("other", |(k, _)| k).to_owned(),
         class: class_key(q.device.class).to_owned(),

@@ -89,6 +89,7 @@ fn device(bandwidth: f64) -> Device {
         fp32_tflops: Some(Fact::published(35.58, "test")),
         fp16_tflops: Some(Fact::published(142.3, "test")),
         int8_tops: None,
+        profile: String::new(),
         power_w: None,
     };
     Device {

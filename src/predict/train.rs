@@ -89,9 +89,7 @@ fn train_task(
     let problem = Problem::new(samples, settings);
     let full = problem.solve();
     let times = problem.leave_out(&full, |s| held.group(s));
-    let residuals = Residuals::new(
-        samples.iter().zip(&times).enumerate().map(|(i, (s, t))| (s, t - problem.measured(i))),
-    );
+    let residuals = Residuals::of(samples, &problem, &times);
     let left_out = samples
         .iter()
         .zip(&times)
@@ -103,21 +101,26 @@ fn train_task(
         })
         .collect();
     let [bandwidth, compute, overhead] = problem.named(&full);
+    let folds = problem.leave_out(&full, |s| Held::Fold.group(s));
+    let known = Residuals::of(samples, &problem, &folds).table();
     let interval = residuals.table();
     let calibrated = residuals.after_one_anchor();
     let overhead_s = settings.overhead_s;
-    (SpeedParams { overhead_s, bandwidth, compute, overhead, interval, calibrated }, left_out)
+    let params =
+        SpeedParams { overhead_s, bandwidth, compute, overhead, interval, known, calibrated };
+    (params, left_out)
 }
 
 /// `ln(measured speed / predicted speed)` by group and device.
 struct Residuals(BTreeMap<String, BTreeMap<String, Vec<f64>>>);
 
 impl Residuals {
-    fn new<'a>(rows: impl Iterator<Item = (&'a Sample, f64)>) -> Self {
+    /// Of log times that were predicted without the row.
+    fn of(samples: &[Sample], problem: &Problem<'_>, times: &[f64]) -> Self {
         let mut map: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
-        for (s, r) in rows {
+        for (i, (s, t)) in samples.iter().zip(times).enumerate() {
             let devices = map.entry(s.observation.group().to_owned()).or_default();
-            devices.entry(s.device.clone()).or_default().push(r);
+            devices.entry(s.device.clone()).or_default().push(t - problem.measured(i));
         }
         for v in map.values_mut().flat_map(BTreeMap::values_mut) {
             v.sort_by(f64::total_cmp);

@@ -109,6 +109,7 @@ impl ProbeReport {
             fp32_tflops: rate("f32"),
             fp16_tflops: rate("f16").or_else(|| rate("bf16_dot")),
             int8_tops: rate("int8_dot"),
+            profile: String::new(),
             power_w: None,
         }
     }
@@ -149,6 +150,7 @@ impl ProbeReport {
             fp32_tflops: gpu.fp32_tflops.clone(),
             fp16_tflops: gpu.fp16_tflops.clone().or_else(|| reached(|p| p.f16_tflops.as_ref())),
             int8_tops: None,
+            profile: String::new(),
             power_w: gpu.power_limit_w.clone(),
         }
     }
@@ -169,6 +171,7 @@ fn npu_processor(index: usize, npu: &Npu) -> Processor {
         fp32_tflops: None,
         fp16_tflops: None,
         int8_tops: npu.int8_tops.clone(),
+        profile: String::new(),
         power_w: None,
     }
 }

@@ -175,6 +175,7 @@ impl Profile {
             bandwidth_gbs: bandwidth,
             fp32_tflops,
             power_w,
+            profile: self.id.clone(),
             ..blank_cpu(name, &self.vendor)
         }
     }
@@ -206,6 +207,7 @@ impl Profile {
             fp32_tflops: fact(p.fp32_tflops, "gpu.fp32_tflops"),
             fp16_tflops: fact(p.fp16_tflops, "gpu.fp16_tflops"),
             int8_tops: fact(p.int8_tops, "npu.int8_tops"),
+            profile: self.id.clone(),
             // A device's own figure covers whichever part works.
             power_w: fact(p.tdp_w, "gpu.tdp_w").or_else(|| fact(self.tdp_w, "tdp_w")),
         }
@@ -247,6 +249,7 @@ fn blank_cpu(name: &str, vendor: &str) -> Processor {
         fp32_tflops: None,
         fp16_tflops: None,
         int8_tops: None,
+        profile: String::new(),
         power_w: None,
     }
 }

@@ -42,15 +42,6 @@ const NOISE: &[&str] = &[
     "rev",
 ];
 
-/// Finds the profile of a live device by its strongest processor, then by its own name.
-///
-/// # Errors
-/// The profile directory cannot be read.
-pub fn find_match(device: &Device, library: &Library) -> Result<Option<Match>, ProfileError> {
-    let profiles = library.all()?;
-    Ok(best_match(device, &profiles))
-}
-
 fn best_match(device: &Device, profiles: &[Profile]) -> Option<Match> {
     let gpu = device
         .processors
@@ -131,22 +122,34 @@ fn match_processor(gpu: &Processor, profiles: &[Profile]) -> Option<Match> {
     best.map(|(_, m)| m)
 }
 
-/// Fills what the probe could not read of a processor (bandwidth, rates) from an exactly matching profile.
+/// Finds the profile of a live device, by its strongest processor, then by its own name; notes which profile each
+/// processor is exactly, and fills what the probe could not read of it (bandwidth, rates).
+///
+/// A CPU is its profile's where this process may use all of its cores: public rows are of the whole chip.
 ///
 /// # Errors
 /// The profile directory cannot be read.
-pub fn complete(device: &mut Device, library: &Library) -> Result<(), ProfileError> {
-    let lacks = |p: &Processor| {
-        p.kind != ProcessorKind::Cpu
-            && (p.bandwidth_gbs.is_none() || (p.fp16_tflops.is_none() && p.fp32_tflops.is_none()))
-    };
-    if !device.processors.iter().any(lacks) {
-        return Ok(());
-    }
+pub fn identify(device: &mut Device, library: &Library) -> Result<Option<Match>, ProfileError> {
     let profiles = library.all()?;
-    for p in device.processors.iter_mut().filter(|p| lacks(p)) {
-        let Some(found) = match_processor(p, &profiles).filter(|m| m.exact) else { continue };
-        let Some(profile) = profiles.iter().find(|x| x.id == found.id) else { continue };
+    let found = best_match(device, &profiles);
+    let cores = device.cpu.performance_cores + device.cpu.efficiency_cores;
+    let whole = |p: &&Profile| {
+        p.cpu.as_ref().is_some_and(|c| c.performance_cores + c.efficiency_cores == cores)
+    };
+    let board = device.name.clone();
+    let of_cpu = |name: &str| {
+        let named = |p| [name, &board].into_iter().find_map(|n| whole_device(p, n));
+        profiles.iter().filter(whole).filter_map(named).find(|m| m.exact)
+    };
+    for p in &mut device.processors {
+        let found = match p.kind {
+            ProcessorKind::Cpu => of_cpu(&p.name),
+            _ => match_processor(p, &profiles).filter(|m| m.exact),
+        };
+        let Some(profile) = found.and_then(|m| profiles.iter().find(|x| x.id == m.id)) else {
+            continue;
+        };
+        p.profile.clone_from(&profile.id);
         let Some(part) = profile.processors.iter().find(|x| x.kind == p.kind) else { continue };
         let from = format!("profile {}: {}", profile.id, profile.source);
         let fill = |slot: &mut Option<Fact<f64>>, value: Option<f64>| {
@@ -160,7 +163,7 @@ pub fn complete(device: &mut Device, library: &Library) -> Result<(), ProfileErr
         fill(&mut p.int8_tops, part.int8_tops);
         fill(&mut p.power_w, part.tdp_w);
     }
-    Ok(())
+    Ok(found)
 }
 
 fn words(name: &str) -> Vec<String> {
@@ -205,13 +208,14 @@ mod tests {
 
     fn live_gpu(name: &str, gib: u64) -> Device {
         let mut d = Library::default().load("rtx-4090").unwrap().device(&Overrides::default());
+        d.processors[1].profile.clear();
         d.processors[1].name = name.to_owned();
         d.processors[1].memory_bytes = Some(Fact::measured(gib << 30));
         d
     }
 
     fn id_of(device: &Device) -> Option<(String, bool)> {
-        find_match(device, &Library::default()).unwrap().map(|m| (m.id, m.exact))
+        identify(&mut device.clone(), &Library::default()).unwrap().map(|m| (m.id, m.exact))
     }
 
     #[test]
@@ -245,11 +249,26 @@ mod tests {
     fn missing_bandwidth_is_filled_from_an_exact_match_only() {
         let mut d = live_gpu("NVIDIA GeForce RTX 4090", 24);
         d.processors[1].bandwidth_gbs = None;
-        complete(&mut d, &Library::default()).unwrap();
+        identify(&mut d, &Library::default()).unwrap();
         assert_eq!(d.processors[1].bandwidth_gbs.as_ref().unwrap().value, 1010.0);
+        assert_eq!(d.processors[1].profile, "rtx-4090");
         let mut d = live_gpu("NVIDIA GeForce RTX 4090 Foo", 24);
         d.processors[1].bandwidth_gbs = None;
-        complete(&mut d, &Library::default()).unwrap();
+        identify(&mut d, &Library::default()).unwrap();
         assert!(d.processors[1].bandwidth_gbs.is_none());
+        assert!(d.processors[1].profile.is_empty());
+    }
+
+    #[test]
+    fn a_part_of_a_chip_is_not_the_chip() {
+        let library = Library::default();
+        let profile = |allowed: u32| {
+            let mut d = library.load("ryzen-9-7950x").unwrap().device(&Overrides::default());
+            d.processors[0].profile.clear();
+            d.cpu.performance_cores = allowed;
+            identify(&mut d, &library).unwrap();
+            d.processors[0].profile.clone()
+        };
+        assert_eq!((profile(16).as_str(), profile(2).as_str()), ("ryzen-9-7950x", ""));
     }
 }

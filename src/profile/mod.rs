@@ -10,6 +10,6 @@ mod suggest;
 
 pub use device::Overrides;
 pub use library::{Library, ProfileError, read_file};
-pub use matching::{Match, complete, find_match};
+pub use matching::{Match, identify};
 pub use schema::{CpuProfile, MemoryProfile, ProcessorProfile, Profile};
 pub use suggest::{did_you_mean, nearest};

@@ -70,6 +70,7 @@ pub fn device() -> Device {
             fp32_tflops: Some(Fact::measured(0.231)),
             fp16_tflops: None,
             int8_tops: Some(Fact::measured(0.92)),
+            profile: String::new(),
             power_w: None,
         }],
         problems: Vec::new(),

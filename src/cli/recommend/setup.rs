@@ -129,8 +129,7 @@ pub fn device(
         ));
     }
     let mut device = report.device();
-    profile::complete(&mut device, &library)?;
-    let found = profile::find_match(&device, &library)?;
+    let found = profile::identify(&mut device, &library)?;
     if let Some(b) = args.bandwidth {
         for p in device.processors.iter_mut().filter(|p| p.unified || p.memory_bytes.is_none()) {
             p.bandwidth_gbs = Some(Fact { value: b, source: Source::Override });

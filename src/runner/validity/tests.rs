@@ -40,6 +40,7 @@ fn device() -> Device {
             fp32_tflops: None,
             fp16_tflops: None,
             int8_tops: None,
+            profile: String::new(),
             power_w: None,
         }],
         problems: Vec::new(),
