@@ -60,6 +60,17 @@ impl Activations {
     pub(super) fn values(&self) -> &[f32] {
         &self.values
     }
+    pub(super) fn wide(&self) -> &[BlockQ8K] {
+        &self.wide
+    }
+    pub(super) fn poison(&self) -> f32 {
+        self.poison
+    }
+}
+
+/// Blocks of 8 bits, which no kernel for another architecture takes yet.
+#[cfg(target_arch = "x86_64")]
+impl Activations {
     pub(super) fn blocks(&self) -> usize {
         self.quants.len()
     }
@@ -71,12 +82,6 @@ impl Activations {
     }
     pub(super) fn sums(&self) -> &[f32] {
         &self.sums
-    }
-    pub(super) fn wide(&self) -> &[BlockQ8K] {
-        &self.wide
-    }
-    pub(super) fn poison(&self) -> f32 {
-        self.poison
     }
 }
 
