@@ -347,6 +347,11 @@ fn overrule(c: &mut Candidate, p: &Processor, m: &Measured) {
     replace(&mut c.prefill_tok_s, &m.prefill_tok_s);
     replace(&mut c.ttft_s, &m.ttft_s);
     replace(&mut c.latency_s, &m.latency_s);
+    if let (Some(here), Some(expected), Some(cold)) = (&m.load_s, &c.load_s, &mut c.load_cold_s) {
+        let off = here.value - expected.value;
+        (cold.value, cold.low, cold.high) = (cold.value + off, cold.low + off, cold.high + off);
+        cold.low = cold.low.max(here.low);
+    }
     replace(&mut c.load_s, &m.load_s);
     replace(&mut c.load_cold_s, &m.load_cold_s);
     if let Some(decode) = &m.decode_tok_s {

@@ -82,7 +82,7 @@ pub(super) struct Effect {
     pub group: &'static str,
 }
 
-const MICRO_BATCH: f64 = 512.0;
+pub(super) const MICRO_BATCH: f64 = 512.0;
 
 /// Peak rates in TFLOP/s and how they are known.
 pub(super) struct Rates {

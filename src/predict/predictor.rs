@@ -6,7 +6,7 @@ use super::calibration::{Calibration, Corrections};
 use super::estimate::{Bottleneck, Estimate, NoPrediction, Prediction, Query, Rung};
 use super::load;
 use super::memory::{MemoryPlan, PlanFor, kv_read_bytes, memory_plan};
-use super::observation::{Observation, Part, Rates, Task};
+use super::observation::{MICRO_BATCH, Observation, Part, Rates, Task};
 use super::params::{Params, Parts};
 use super::settings::Settings;
 use crate::model::{
@@ -64,7 +64,13 @@ impl Predictor {
             })
         };
         let decode_tok_s = mix(card.decode_tok_s, host.decode_tok_s);
-        let prefill_tok_s = mix(card.prefill_tok_s, host.prefill_tok_s);
+        let left = card.memory.weights as f64 * (1.0 - share);
+        let prefill_tok_s = match card.prefill_tok_s {
+            Some(whole) if f64::from(q.prompt) >= Settings::embedded().split.least_prompt => {
+                Some(streamed(q.prompt, whole, left))
+            }
+            whole => mix(whole, host.prefill_tok_s),
+        };
         let both = prefill_tok_s.as_ref().zip(decode_tok_s.as_ref());
         Ok(Prediction {
             ttft_s: both.map(|(prefill, decode)| ttft(q.prompt, prefill, decode)),
@@ -143,6 +149,26 @@ impl Predictor {
             None => (class, task.interval(o), rung(q, o.task)),
         };
         (Estimate { value, low: value * i.low, high: value * i.high, rung, basis }, parts)
+    }
+}
+
+/// Prefill where the card computes all layers and reads `left` bytes of weights over the bus for each micro-batch.
+fn streamed(prompt: u32, whole: Estimate, left: f64) -> Estimate {
+    let s = &Settings::embedded().split;
+    let tokens = f64::from(prompt);
+    let batches = (tokens / MICRO_BATCH).ceil();
+    let speed = |card: f64, bus: f64| tokens / (tokens / card + batches * left / (bus * 1e9));
+    Estimate {
+        value: speed(whole.value, s.bus_gbs),
+        low: speed(whole.low, s.bus_gbs / s.bus_factor),
+        high: speed(whole.high, s.bus_gbs * s.bus_factor),
+        basis: format!(
+            "{} + {:.1} GB over the bus for each {MICRO_BATCH} tokens at {} GB/s (assumed)",
+            whole.basis,
+            left / 1e9,
+            s.bus_gbs
+        ),
+        ..whole
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) struct Settings {
     pub fit: BTreeMap<String, FitSettings>,
     pub load: LoadSettings,
     pub power: PowerShare,
+    pub split: Split,
     memory: BTreeMap<String, MemoryParams>,
     pub peers: Peers,
 }
@@ -126,6 +127,17 @@ pub(super) struct Scale {
 pub(super) struct LoadSettings {
     /// Factor on both ends of the interval.
     pub other_machine: f64,
+}
+
+/// A model split between a card and the CPU.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Split {
+    /// From this many prompt tokens on the card reads the other layers' weights over the bus.
+    pub least_prompt: f64,
+    pub bus_gbs: f64,
+    /// A bus may be this much slower or faster.
+    pub bus_factor: f64,
 }
 
 /// Power while decoding, as a share of the processor's limit.

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
 };
-use edge_advisor::model::{CaseOutcome, FindingKind, Precision, Variant, Workload};
-use edge_advisor::{dirs, runtime};
+use edge_advisor::dirs;
+use edge_advisor::model::{FindingKind, Precision, Variant, Workload};
+#[cfg(unix)]
+use edge_advisor::{model::CaseOutcome, runtime};
 
 use crate::sessions::{all_logits, best};
+#[cfg(unix)]
 use crate::support::{edge_advisor, only_record};
 
 const MODEL: &str = "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";

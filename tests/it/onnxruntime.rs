@@ -10,6 +10,7 @@ use edge_advisor::model::{Precision, ProcessorKind, Tensor, TensorData, Variant,
 use edge_advisor::{dirs, formats, runtime};
 
 use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
+#[cfg(target_os = "linux")]
 use crate::support::edge_advisor;
 
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";

@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use edge_advisor::backend::{
     self, Backend, BackendError, GraphSession, OpenRequest, PrepareRequest, Session, TextSession,
 };
-use edge_advisor::model::{CaseOutcome, Precision, Tensor, TensorData, Variant, Workload};
+#[cfg(unix)]
+use edge_advisor::model::CaseOutcome;
+use edge_advisor::model::{Precision, Tensor, TensorData, Variant, Workload};
 use edge_advisor::{catalog, dirs, runtime};
 
 use predicates::prelude::*;
 
 use crate::sessions::{TOKENS, all_logits, as_it_is, best, probabilities};
-use crate::support::{edge_advisor, only_record};
+use crate::support::edge_advisor;
+#[cfg(unix)]
+use crate::support::only_record;
 
 /// The backend where its library is installed; with `tools` also the real model and what converts it. `None` with a
 /// note where something is missing.

@@ -92,6 +92,7 @@ fn host_noise_is_measured_before_and_after_and_kept() {
 }
 
 /// A package's counter below `sys`, which wraps behind 30 J and stands just before it.
+#[cfg(target_os = "linux")]
 fn package(sys: &Path, n: u32) -> PathBuf {
     let zone = sys.join(format!("class/powercap/intel-rapl:{n}"));
     std::fs::create_dir_all(&zone).unwrap();
@@ -103,6 +104,7 @@ fn package(sys: &Path, n: u32) -> PathBuf {
 }
 
 /// Spends one watt until told to stop.
+#[cfg(target_os = "linux")]
 fn spend(counter: &Path, stop: &AtomicBool) {
     let start = Instant::now();
     while !stop.load(Ordering::Relaxed) {

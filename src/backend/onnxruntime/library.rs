@@ -152,6 +152,7 @@ pub(super) fn load() -> Result<&'static Runtime, BackendError> {
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     fn touch(path: &Path) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, b"").unwrap();

@@ -254,11 +254,10 @@ pub(super) fn select(
     )))
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn plugins_are_named_by_their_files() {
         let dir = tempfile::tempdir().unwrap();

@@ -169,8 +169,8 @@ fn numbers(t: &mut String, pick: &Choice, context: u64) {
         (None, Some(p)) => field(t, "prefill", &with_interval(p, "tok/s", number)),
         _ => {}
     }
-    if let Some(l) = &c.latency_s {
-        field(t, "one inference", &with_interval(l, "s", seconds));
+    if let Some(l) = c.latency_s.as_ref().filter(|_| c.decode_tok_s.is_none()) {
+        field(t, "inference", &with_interval(l, "s", seconds));
     }
     if let Some(why) = &c.no_speed {
         field(t, "speed", &format!("not known: {why}"));

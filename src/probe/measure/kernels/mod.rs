@@ -39,11 +39,11 @@ pub(crate) struct Arithmetic {
 
 /// Kernels this CPU runs, best first.
 pub(crate) fn streams() -> Vec<Streams> {
-    let mut all = Vec::new();
     #[cfg(target_arch = "x86_64")]
-    all.extend(x86::streams());
-    all.push(portable::STREAMS);
-    all
+    let special = x86::streams();
+    #[cfg(not(target_arch = "x86_64"))]
+    let special = Vec::new();
+    special.into_iter().chain([portable::STREAMS]).collect()
 }
 
 pub(crate) fn arithmetic() -> Vec<Arithmetic> {

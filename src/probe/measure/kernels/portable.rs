@@ -120,7 +120,7 @@ pub(super) fn arithmetic() -> Vec<Arithmetic> {
             all.push(int8("neon-dotprod", |n| unsafe { arm::dot(n) }));
         }
         all.push(int8("neon", int8_dot));
-        return all;
+        all
     }
     #[cfg(not(target_arch = "aarch64"))]
     vec![f32("baseline", multiply_then_add), int8("baseline", int8_dot)]
