@@ -4,7 +4,7 @@ use std::path::Path;
 
 use edge_advisor::backend;
 use edge_advisor::catalog::{models_dir, resolve_model};
-use edge_advisor::model::{CaseOutcome, FindingKind, Metric, Precision};
+use edge_advisor::model::{CaseOutcome, FindingKind, Isa, Metric, Precision};
 use edge_advisor::record::{CaseRecord, RunRecord};
 use edge_advisor::runtime::python_env;
 use edge_advisor::stats;
@@ -122,7 +122,8 @@ fn a_calibrated_picture_classifier_keeps_its_classes_and_says_what_slows_it() {
     );
     let held = fixed.findings.iter().any(|f| f.detail.contains("quantize and"));
     assert!(held, "{:?}", fixed.findings);
-    if !std::arch::is_x86_feature_detected!("avx512vnni") {
+    let cpu = &record.header.device.cpu;
+    if cpu.arch == "x86_64" && !cpu.isa.contains(&Isa::Avx512Vnni) {
         assert!(fixed.findings.iter().any(|f| f.kind == FindingKind::MissingIsa));
     }
 }

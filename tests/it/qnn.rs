@@ -149,6 +149,7 @@ fn the_real_provider_runs_where_a_user_has_installed_it() {
 
 /// ONNX Runtime's devices as `runtime doctor` lists them (id, problem), with `dir` as QNN's installation; `None` with a
 /// note where ONNX Runtime is not installed.
+#[cfg(target_arch = "x86_64")]
 fn listed(dir: &Path) -> Option<Vec<(String, String)>> {
     let host = backend::find("onnxruntime").expect("registered");
     if !host.availability().is_ready() {
@@ -168,6 +169,7 @@ fn listed(dir: &Path) -> Option<Vec<(String, String)>> {
     Some(devices.iter().map(|d| (text(d, "id"), text(d, "problem"))).collect())
 }
 
+#[cfg(target_arch = "x86_64")]
 fn library(name: &str) -> String {
     format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
 }

@@ -1,7 +1,9 @@
 //! What makes a number count: validity seen live, energy from counters that move, speed that decays.
 
 use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
