@@ -3,7 +3,7 @@
 #   docker build -t edge-advisor .
 #   docker run --rm -v edge-advisor:/data edge-advisor recommend
 #   docker run --rm -v edge-advisor:/data -v "$PWD/reports:/home/advisor/reports" edge-advisor bench --model smollm2-135m --quick
-FROM rust:1.90-bookworm AS build
+FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked \

@@ -23,7 +23,7 @@ use crate::runner::{Plan, PlanError, QualityPlan, RunSummary, Runner};
 use crate::runtime;
 use crate::stats;
 use crate::suite::{self, Group, ProtocolChoice, Suite};
-use crate::worker::Supervisor;
+use crate::worker::{Supervisor, WorkerBuild};
 
 const EXAMPLES: &str = "Examples:
   edge-advisor bench --model smollm2-135m --backend candle --quick
@@ -215,7 +215,10 @@ pub(crate) fn run(args: &Args, output: &Output) -> CliResult {
         schema_version: SCHEMA_VERSION,
         run_id: run_id(&suite.name, seed),
         created: now(),
-        build: BuildInfo::current(),
+        build: BuildInfo {
+            compiled_isa: WorkerBuild::find()?.compiled_isa,
+            ..BuildInfo::current()
+        },
         command: std::env::args().collect(),
         suite: suite.name.clone(),
         seed,

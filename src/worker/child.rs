@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::build::WorkerBuild;
 use super::process;
 use super::protocol::{Event, PROTOCOL_VERSION, Request, WireError};
 use super::serve::SUBCOMMAND;
@@ -17,6 +18,7 @@ use crate::model::{CaseOutcome, Phase};
 
 /// A longer line is not the protocol.
 const MAX_LINE: u64 = 16 << 20;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const STDERR_LINES: usize = 40;
 const STDERR_LINE_BYTES: usize = 400;
 /// How often memory, deadline and the stop flag are looked at.
@@ -62,9 +64,9 @@ enum Line {
 }
 
 impl Supervisor {
-    /// A supervisor that runs this very binary.
+    /// A supervisor that runs this program, in its build for this CPU.
     pub fn new(deadline: Duration, stop: Arc<AtomicBool>) -> io::Result<Self> {
-        let executable = std::env::current_exe()?;
+        let executable = WorkerBuild::find()?.executable;
         Ok(Self { executable, deadline, memory_limit: None, environment: Vec::new(), stop })
     }
 
@@ -105,13 +107,17 @@ impl Supervisor {
                 Ok(Line::Event(event)) => {
                     last_sign = Instant::now();
                     match *event {
-                        Event::Hello { protocol_version }
-                            if protocol_version == PROTOCOL_VERSION =>
+                        Event::Hello { protocol_version, version }
+                            if protocol_version == PROTOCOL_VERSION && version == VERSION =>
                         {
                             greeted = true;
                         }
-                        Event::Hello { protocol_version } => {
-                            return protocol_error(format!("protocol version {protocol_version}"));
+                        Event::Hello { protocol_version, version } => {
+                            return protocol_error(format!(
+                                "`{}` is of version {version:?}, protocol {protocol_version}; \
+                                 this program is of version {VERSION} (hint: reinstall both)",
+                                self.executable.display()
+                            ));
                         }
                         _ if !greeted => return protocol_error("no greeting".to_owned()),
                         Event::Done => return self.after_done(worker),

@@ -1,7 +1,8 @@
-//! One process per case: the same binary re-executed, driven over NDJSON on stdin and stdout.
+//! One process per case: the same program executed again, driven over NDJSON on stdin and stdout.
 //!
 //! A native crash, abort, hang or runaway allocation ends the worker and becomes an outcome; the run goes on.
 
+mod build;
 mod child;
 mod cold;
 mod energy;
@@ -12,6 +13,7 @@ mod protocol;
 mod quality;
 mod serve;
 
+pub use build::WorkerBuild;
 pub use child::{Ended, Supervisor, WorkerResult};
 pub(crate) use process::{rss_bytes, signal_of};
 pub use protocol::{

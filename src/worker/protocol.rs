@@ -82,6 +82,9 @@ pub struct MeasureRequest {
 pub enum Event {
     Hello {
         protocol_version: u32,
+        /// Of the program.
+        #[serde(default)]
+        version: String,
     },
     /// A phase began; its deadline starts anew.
     Phase {

@@ -41,7 +41,8 @@ pub(crate) fn write_raw(bytes: &[u8]) {
 /// Runs the worker to its end.
 pub fn serve() -> ExitCode {
     let Ok(mut events) = claim_stdout() else { return ExitCode::FAILURE };
-    events.send(&Event::Hello { protocol_version: PROTOCOL_VERSION });
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    events.send(&Event::Hello { protocol_version: PROTOCOL_VERSION, version });
     match read_request().and_then(|request| handle(request, &mut events)) {
         Ok(()) => {
             events.send(&Event::Done);

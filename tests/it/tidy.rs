@@ -156,3 +156,28 @@ fn unsafe_code_lives_only_where_hardware_or_foreign_code_is_called() {
         .collect();
     assert!(stray.is_empty(), "unsafe code outside its homes: {stray:?}");
 }
+
+/// What the manifest promises is what the dependencies need, and what the container builds with.
+#[test]
+fn the_oldest_rust_is_the_one_that_the_dependencies_need() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let version = |text: &str| -> Vec<u32> {
+        text.split('.').chain(["0"]).take(2).map(|n| n.parse().unwrap()).collect()
+    };
+    let needs = |p: &serde_json::Value| {
+        Some((version(p["rust_version"].as_str()?), p["name"].as_str()?.to_owned()))
+    };
+    let all: Vec<_> = metadata["packages"].as_array().unwrap().iter().filter_map(needs).collect();
+    let ours = &all.iter().find(|(_, name)| name == "edge-advisor").unwrap().0;
+    let most = all.iter().max().unwrap();
+    assert!(most.0 <= *ours, "{} needs Rust {:?}, the manifest says {ours:?}", most.1, most.0);
+    let docker = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+    let image = format!("rust:{}.{}-", ours[0], ours[1]);
+    assert!(docker.contains(&image), "the Dockerfile does not build with {image}");
+}

@@ -16,7 +16,10 @@ use crate::support::{any_file, edge_advisor, only_record, only_run};
 
 /// `bench` on the scripted backend, 2 ms a token.
 fn bench(dir: &Path, more: &[&str]) -> Command {
-    let mut command = edge_advisor();
+    bench_by(edge_advisor(), dir, more)
+}
+
+fn bench_by(mut command: Command, dir: &Path, more: &[&str]) -> Command {
     command.args([
         "bench",
         "--quick",
@@ -249,4 +252,49 @@ fn a_real_engine_on_a_damaged_file_gives_garbage_and_no_result() {
     assert_eq!(code, Some(5), "{:?}", case.findings);
     assert!(has(case, FindingKind::GarbageOutput), "{:?}", case.findings);
     assert!(matches!(case.outcome, CaseOutcome::Invalid { .. }));
+}
+
+/// Packages carry builds for newer CPUs: the widest that runs here measures, and one of another version is refused.
+#[cfg(all(unix, target_arch = "x86_64"))]
+#[test]
+fn a_build_for_this_cpu_runs_the_cases() {
+    use std::os::unix::fs::PermissionsExt;
+    if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("movbe")) {
+        eprintln!("skipped: this CPU is of no level above the baseline");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let program = dir.path().join("bin/edge-advisor");
+    let libexec = dir.path().join("libexec/edge-advisor");
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(&libexec).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_edge-advisor"), &program).unwrap();
+    let worker = libexec.join("edge-advisor-worker-x86-64-v3");
+    let install = |script: String| {
+        std::fs::write(&worker, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&worker, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let run = |out: &str| {
+        let out = dir.path().join(out);
+        std::fs::create_dir(&out).unwrap();
+        let more = ["--option", "fault=ok", "--max-foreign-cpus", "1000"];
+        bench_by(Command::new(&program), &out, &more).output().unwrap();
+        only_record(&out.join("out"))
+    };
+    let mark = dir.path().join("used");
+    install(format!("touch '{}'; exec '{}' \"$@\"", mark.display(), program.display()));
+    let record = run("wide");
+    assert!(mark.is_file() && record.cases[0].outcome.is_completed());
+    assert!(record.header.build.compiled_isa.contains(&"avx2".to_owned()));
+
+    install(
+        "echo '{\"event\":\"hello\",\"protocol_version\":1,\"version\":\"0.0.1\"}'; sleep 5"
+            .to_owned(),
+    );
+    let stale = run("stale").cases[0].outcome.clone();
+    let why = stale.reason();
+    assert!(
+        !stale.is_completed() && why.contains("0.0.1") && why.contains("x86-64-v3"),
+        "{stale:?}"
+    );
 }
