@@ -54,16 +54,7 @@ fn quality_agrees_with_llama_perplexity_within_its_error() {
     let precisions = if program.is_some() { "F16,Q8_0,Q4_0" } else { "Q8_0,Q4_0" };
     edge_advisor()
         .args(["bench", "--backend", "llama.cpp", "--precision", precisions, "--device", "cpu"])
-        .args([
-            "--quick",
-            "--prompt",
-            "16",
-            "--decode",
-            "4",
-            "--allow-invalid",
-            "--max-foreign-cpus",
-            "1000",
-        ])
+        .args(["--prompt", "16", "--decode", "4", "--allow-invalid", "--max-foreign-cpus", "1000"])
         .args(["--quiet", "--seed", "1", "--corpus"])
         .arg(&corpus)
         .arg("--model")
