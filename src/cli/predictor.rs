@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use tabled::builder::Builder;
-use tabled::settings::Style;
+use tabled::settings::{Padding, Style};
 
 use super::calibrate::shape_of;
 use super::{CliError, CliResult, Format, Output, exit};
@@ -210,17 +210,22 @@ where
             "Rows",
             "Dev.",
             "Median",
-            "p75",
             "p90",
             "<=20 %",
-            "By dev.",
-            "In 90 %, dev.",
+            "By device",
+            "In 90 %",
         ]);
         for s in scores {
             table.push_record(cells(s));
         }
-        let _ = writeln!(text, "{}\n\n{}\n", title(task), table.build().with(style.clone()));
+        let _ = writeln!(
+            text,
+            "{}\n\n{}\n",
+            title(task),
+            table.build().with(style.clone()).with(Padding::zero())
+        );
     }
+    text.push_str("By device: median of their medians / p90 where each weighs the same.\nIn 90 %: rows / mean over devices in the interval.\n\n");
     let _ = writeln!(
         text,
         "{} rows, {} flagged (left out), {} predicted",
@@ -239,18 +244,18 @@ fn title(task: crate::predict::Task) -> &'static str {
     }
 }
 
-fn cells(s: &Score) -> [String; 10] {
-    let percent = |v: f64| format!("{:.1}%", v * 100.0);
+fn cells(s: &Score) -> [String; 9] {
+    let whole = |v: f64| format!("{:.0}%", v * 100.0);
+    let percent = |v: f64| if v >= 1.0 { whole(v) } else { format!("{:.1}%", v * 100.0) };
     [
         s.group.clone(),
         s.method.to_owned(),
         s.rows.to_string(),
         s.devices.to_string(),
         percent(s.median_ape),
-        percent(s.p75_ape),
         percent(s.p90_ape),
-        percent(s.within_20),
-        percent(s.device_median_ape),
+        whole(s.within_20),
+        format!("{:.1}/{}", s.device_median_ape * 100.0, whole(s.device_p90_ape)),
         match (s.coverage, s.device_coverage) {
             (Some(rows), Some(devices)) => format!("{:.0}/{:.0}%", rows * 100.0, devices * 100.0),
             _ => "-".to_owned(),

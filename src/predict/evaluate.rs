@@ -32,6 +32,8 @@ pub struct Score {
     pub within_20: f64,
     /// Median over devices of each device's median error: no device outvotes another.
     pub device_median_ape: f64,
+    /// 90 % of the errors are below it where the rows of each device weigh as much as those of any other.
+    pub device_p90_ape: f64,
     /// Share of rows inside the 90 % interval; `None` for a method without one.
     pub coverage: Option<f64>,
     /// The same, each device counting once.
@@ -203,7 +205,23 @@ fn score(task: Task, group: String, method: &'static str, hits: &[Hit<'_>]) -> S
         p90_ape: q(0.9),
         within_20: share(apes.iter().filter(|a| **a <= 0.2).count()),
         device_median_ape: quantile_type7(&medians, 0.5).unwrap_or(f64::NAN),
+        device_p90_ape: weighted_quantile(
+            hits.iter().map(|h| (h.ape, 1.0 / by_device[h.device].len() as f64)).collect(),
+            0.9,
+        ),
         coverage: covered(&|_| 1.0),
         device_coverage: covered(&|h| 1.0 / by_device[h.device].len() as f64),
     }
+}
+
+/// The least value with a share of at least `q` of the weight at or below it; values with their weights.
+fn weighted_quantile(mut values: Vec<(f64, f64)>, q: f64) -> f64 {
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let wanted = q * values.iter().map(|v| v.1).sum::<f64>();
+    let mut sum = 0.0;
+    let reached = values.iter().find(|v| {
+        sum += v.1;
+        sum >= wanted
+    });
+    reached.or(values.last()).map_or(f64::NAN, |v| v.0)
 }
