@@ -101,9 +101,14 @@ fn train_task(
         })
         .collect();
     let [bandwidth, compute, overhead] = problem.named(&full);
-    let folds = problem.leave_out(&full, |s| Held::Fold.group(s));
-    let known = Residuals::of(samples, &problem, &folds).table();
     let interval = residuals.table();
+    let known = match held {
+        Held::Fold => interval.clone(),
+        Held::Device => {
+            let folds = problem.leave_out(&full, |s| Held::Fold.group(s));
+            Residuals::of(samples, &problem, &folds).table()
+        }
+    };
     let calibrated = residuals.after_one_anchor();
     let overhead_s = settings.overhead_s;
     let params =

@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use super::build::WorkerBuild;
 use super::process;
-use super::protocol::{Event, PROTOCOL_VERSION, Request, WireError};
+use super::protocol::{Event, PROTOCOL_VERSION, Request, VERSION, WireError};
 use super::serve::SUBCOMMAND;
 use crate::model::{CaseOutcome, Phase};
 
 /// A longer line is not the protocol.
 const MAX_LINE: u64 = 16 << 20;
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 const STDERR_LINES: usize = 40;
 const STDERR_LINE_BYTES: usize = 400;
 /// How often memory, deadline and the stop flag are looked at.

@@ -12,6 +12,8 @@ use crate::record::SessionFacts;
 
 /// Both sides are the same binary; a mismatch means a foreign program answered.
 pub const PROTOCOL_VERSION: u32 = 1;
+/// Of this program: its worker is of the same.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a worker is asked to do, once.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use super::protocol::{Event, PROTOCOL_VERSION, Request, WireError};
+use super::protocol::{Event, PROTOCOL_VERSION, Request, VERSION, WireError};
 use super::{graph, measure, quality};
 use crate::backend::{self, Backend, BackendError, PrepareRequest, Session};
 use crate::model::Phase;
@@ -41,7 +41,7 @@ pub(crate) fn write_raw(bytes: &[u8]) {
 /// Runs the worker to its end.
 pub fn serve() -> ExitCode {
     let Ok(mut events) = claim_stdout() else { return ExitCode::FAILURE };
-    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let version = VERSION.to_owned();
     events.send(&Event::Hello { protocol_version: PROTOCOL_VERSION, version });
     match read_request().and_then(|request| handle(request, &mut events)) {
         Ok(()) => {
