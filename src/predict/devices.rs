@@ -21,6 +21,8 @@ pub(super) struct DeviceSpec {
     pub cores: Option<f64>,
     pub bandwidth_gbs: Option<f64>,
     pub gpu_bandwidth_gbs: Option<f64>,
+    /// Memory of its own that a GPU has.
+    pub card_gib: Option<f64>,
     pub fp32_tflops: Option<f64>,
     pub fp16_tflops: Option<f64>,
     pub matrix_tflops: Option<f64>,
@@ -42,6 +44,8 @@ struct Line {
     mem_bandwidth_gbs: String,
     gpu_kind: String,
     gpu_bandwidth_gbs: String,
+    #[serde(rename = "gpu_mem_gb(or unified)")]
+    gpu_memory_gb: String,
     gpu_fp16_tflops: String,
     gpu_fp32_tflops: String,
     gpu_fp16_tensor_tflops_derived: String,
@@ -78,6 +82,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<DeviceTable, csv::Error> {
                 cores: core_sum(&l.cores),
                 bandwidth_gbs: number(&l.mem_bandwidth_gbs),
                 gpu_bandwidth_gbs: number(&l.gpu_bandwidth_gbs),
+                card_gib: number(&l.gpu_memory_gb),
                 fp32_tflops: number(&l.gpu_fp32_tflops),
                 fp16_tflops: number(&l.gpu_fp16_tflops),
                 matrix_tflops: number(&l.gpu_fp16_tensor_tflops_derived),

@@ -13,6 +13,7 @@ mod peers;
 mod predictor;
 mod rows;
 mod settings;
+mod shapes;
 mod train;
 
 pub use calibration::{Anchor, Calibration};

@@ -50,11 +50,14 @@ pub(super) struct Observation {
     pub isa: Vec<String>,
     pub billions: f64,
     pub active_billions: f64,
+    /// Parameters that every token of a prompt is multiplied with: the active ones less embeddings and output head.
+    pub prompt_billions: f64,
     pub weight_bytes: f64,
     pub token_bytes: f64,
     pub kv_bytes_per_token: f64,
     pub layers: f64,
-    pub hidden: f64,
+    /// Multiplications of attention for one token in the middle of the prompt.
+    pub attention: f64,
     /// Tokens in the context before the measured ones.
     pub depth: f64,
     /// Window the graph was compiled for, where a framework computes it whole.
@@ -116,7 +119,7 @@ impl Rates {
 impl Observation {
     /// Ideal seconds of each part: a token for decode, the prompt for prefill.
     pub fn ideal(&self, overhead_s: f64) -> [f64; 3] {
-        let kv = self.kv_bytes_per_token * self.depth;
+        let kv = self.kv_bytes();
         match self.task {
             Task::Decode => [
                 (self.token_bytes + kv) / (self.bandwidth_gbs * 1e9),
@@ -125,8 +128,7 @@ impl Observation {
             ],
             Task::Prefill => {
                 let batches = (self.prompt / MICRO_BATCH).ceil().max(1.0);
-                let attention = 4.0 * self.layers * self.hidden * (self.depth + self.prompt / 2.0);
-                let flops = (2e9 * self.active_billions + attention) * self.prompt;
+                let flops = 2.0 * (1e9 * self.prompt_billions + self.attention) * self.prompt;
                 [
                     batches * (self.weight_bytes.min(self.token_bytes * self.prompt) + kv)
                         / (self.bandwidth_gbs * 1e9),
@@ -135,6 +137,11 @@ impl Observation {
                 ]
             }
         }
+    }
+
+    /// Bytes of cache that a token at this depth reads.
+    fn kv_bytes(&self) -> f64 {
+        self.kv_bytes_per_token * self.depth
     }
 
     /// Tokens that the ideal time is for.
@@ -192,7 +199,8 @@ impl Observation {
         let (b, f, k) = (&self.backend, &self.family, &self.kernel);
         let part = Part::Bandwidth;
         self.common(l, part);
-        let bandwidth = (self.bandwidth_gbs / 300.0).ln();
+        let knee = Settings::embedded().shape.knee_gbs;
+        let bandwidth = ((knee + self.bandwidth_gbs) / (knee + 300.0)).ln();
         l.add(part, "bandwidth".into(), bandwidth, "slope");
         l.add(
             part,
@@ -255,10 +263,21 @@ impl Observation {
             l.one(part, format!("{b}/{f}/device={}", self.device), OWN);
             l.one(part, name, OWN);
         }
-        let depth = (1.0 + self.depth / 4096.0).ln();
-        l.add(part, "depth".into(), depth, "depth");
-        l.add(part, format!("{b}/depth"), depth, "depth");
-        l.add(part, format!("{b}/{f}/depth"), depth, "depth");
+        match self.task {
+            // Cache is read by other kernels than weights.
+            Task::Decode => {
+                let share = self.kv_bytes() / (self.kv_bytes() + self.token_bytes);
+                l.add(part, "kv".into(), share, "kv");
+                l.add(part, format!("{b}/kv"), share, "kv");
+                l.add(part, format!("{b}/{f}/kv"), share, "kv");
+            }
+            Task::Prefill => {
+                let depth = (1.0 + self.depth / 4096.0).ln();
+                l.add(part, "depth".into(), depth, "depth");
+                l.add(part, format!("{b}/depth"), depth, "depth");
+                l.add(part, format!("{b}/{f}/depth"), depth, "depth");
+            }
+        }
         if self.is_gpu() && !self.architecture.is_empty() {
             l.one(part, format!("{b}/architecture={}", self.architecture), "architecture");
         }

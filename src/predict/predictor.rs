@@ -9,6 +9,7 @@ use super::memory::{MemoryPlan, PlanFor, kv_read_bytes, memory_plan};
 use super::observation::{MICRO_BATCH, Observation, Part, Rates, Task};
 use super::params::{Params, Parts};
 use super::settings::Settings;
+use super::shapes::{self, Weights};
 use crate::model::{
     ComputeApi, DeviceClass, Fact, Isa, ModelKind, Processor, ProcessorKind, Source,
 };
@@ -274,11 +275,12 @@ fn observe_with(q: &Query<'_>, memory: &MemoryPlan) -> Result<Observation, NoPre
         isa: q.device.cpu.isa.iter().filter_map(isa_key).map(str::to_owned).collect(),
         billions: q.model.parameters as f64 / 1e9,
         active_billions: q.model.active_parameters as f64 / 1e9,
+        prompt_billions: Weights::of(q.model).prompt,
         weight_bytes: memory.weights as f64,
         token_bytes: memory.weights_per_token as f64,
         kv_bytes_per_token: 0.0,
         layers: q.model.layers.len().max(1) as f64,
-        hidden: f64::from(q.model.hidden),
+        attention: shapes::attention(q.model, f64::from(q.prompt.max(1)) / 2.0),
         depth: 0.0,
         window: 0.0,
         prompt: f64::from(q.prompt.max(1)),

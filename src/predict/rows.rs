@@ -8,6 +8,7 @@ use super::devices::{DeviceSpec, DeviceTable};
 use super::fit::Sample;
 use super::observation::{Observation, Rates, Task};
 use super::settings::Settings;
+use super::shapes;
 
 /// Rows beyond this many are refused: a file this large is not a benchmark table.
 pub(super) const MAX_ROWS: usize = 1_000_000;
@@ -47,6 +48,11 @@ pub(super) struct RawRow {
 /// Why a row is not predicted.
 pub(super) type Reason = &'static str;
 
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// The kernel whose type holds the experts of a model and nothing else of it.
+const EXPERTS_ONLY: &str = "mxfp4";
+
 const REQUIRED: [&str; 5] = ["device_id", "backend", "quant", "test", "tok_s_mean"];
 
 /// Reads all rows.
@@ -77,15 +83,22 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
     let test = parse_test(&row.test).ok_or("test is neither pp nor tg")?;
     let device = devices.get(&row.device_id).ok_or("unknown device")?;
     let size = size(row, settings)?;
+    let on_gpu = settings.backends.gpu.contains(&row.backend);
+    if on_gpu && device.card_gib.is_some_and(|g| size.bytes > g * GIB) {
+        return Err("larger than the card's memory: split in an unknown way");
+    }
+    let rules = &settings.shape;
+    let shape = shapes::find(&row.model, size.billions);
+    let weights = shape.and_then(|s| s.weights);
+    let kernel = settings.kernel_in_file(&row.quant, size.bits).map_or("other", |(k, _)| k);
+    let stored = settings.kernel(kernel).filter(|_| kernel == EXPERTS_ONLY);
+    let expert_bits = stored.map(|(_, bits)| bits);
     let mut o = Observation {
         task: test.task,
         device: row.device_id.clone(),
         backend: row.backend.clone(),
         family: settings.family(&row.framework),
-        kernel: settings
-            .kernel_in_file(&row.quant, size.bits)
-            .map_or("other", |(k, _)| k)
-            .to_owned(),
+        kernel: kernel.to_owned(),
         class: if row.device_class.is_empty() { &device.class } else { &row.device_class }.clone(),
         vendor: device.vendor.clone(),
         memory: device.gpu_kind.split('-').next().unwrap_or_default().to_owned(),
@@ -96,12 +109,23 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         isa: device.isa.clone(),
         architecture: device.architecture.clone(),
         billions: size.billions,
-        active_billions: size.active,
+        active_billions: weights.map_or(size.active, |w| w.active),
+        prompt_billions: weights.map_or(size.active, |w| w.prompt),
         weight_bytes: size.bytes,
-        token_bytes: size.bytes * size.active / size.billions,
-        kv_bytes_per_token: settings.shape.kv_bytes_per_layer * settings.shape.layers(size.active),
-        layers: settings.shape.layers(size.billions),
-        hidden: settings.shape.hidden(size.active),
+        token_bytes: match weights {
+            Some(w) => w.token_bytes(size.bytes, expert_bits),
+            None => size.bytes * size.active / size.billions,
+        },
+        kv_bytes_per_token: match shape {
+            Some(s) => s.cache_bytes(test.depth) / test.depth.max(1.0),
+            None => rules.kv_bytes_per_layer * rules.layers(size.active),
+        },
+        layers: shape.map_or_else(|| rules.layers(size.billions), |s| s.layers),
+        attention: {
+            let positions = test.depth + test.prompt / 2.0;
+            let guess = || 2.0 * rules.layers(size.billions) * rules.hidden(size.active);
+            shape.map_or_else(|| guess() * positions, |s| s.attention(positions))
+        },
         depth: test.depth,
         window: test.window,
         prompt: test.prompt,
@@ -142,7 +166,7 @@ fn size(row: &RawRow, settings: &Settings) -> Result<Size, Reason> {
     let bits = settings.kernel(&row.quant).map(|(_, bits)| bits);
     let stated = positive(&row.params_b);
     let named = named_billions(&row.model);
-    let file = positive(&row.model_size_gib).map(|g| g * (1u64 << 30) as f64);
+    let file = positive(&row.model_size_gib).map(|g| g * GIB);
     let billions = stated
         .or(named)
         .or_else(|| Some(file? * 8.0 / bits? / 1e9))

@@ -82,6 +82,8 @@ pub(super) struct Shape {
     hidden_at_8b: f64,
     hidden_power: f64,
     pub kv_bytes_per_layer: f64,
+    /// Bandwidth from which efficiency falls with it.
+    pub knee_gbs: f64,
     pub tflops_per_gbs: f64,
     pub tflops_per_core: f64,
 }
