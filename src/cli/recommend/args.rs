@@ -83,7 +83,8 @@ pub struct RecommendArgs {
     /// Only this framework (registry id).
     #[arg(long, value_name = "ID")]
     pub framework: Option<String>,
-    /// Measure the best N here first, quickly (a model that is not here by its shape), then decide.
+    /// Measure the best N here first, quickly (a model that is not here by its shape), then decide; a pick that this
+    /// changes is measured too.
     #[arg(
         long,
         value_name = "N",

@@ -19,21 +19,25 @@ use crate::model::ModelKind;
 const COMFORTABLE_TOK_S: f64 = 10.0;
 
 pub fn run(args: &RecommendArgs, output: &Output) -> CliResult {
-    let setup = setup(args, output)?;
-    match &setup.model {
-        Some(model) => {
-            let input = setup.input(&model.spec);
-            let answer = advise::advise(&input).map_err(request_error)?;
-            if let Some(count) = args.verify {
-                verify::verify(args, &answer, count, output)?;
-                // Again, with what was just measured.
-                return run(&RecommendArgs { verify: None, ..args.clone() }, output);
-            }
-            let answer = answer.with_source(&input, &model.source);
-            print(args, output, &setup, &answer)
+    let mut tried = verify::Tried::new();
+    loop {
+        let setup = setup(args, output)?;
+        let Some(model) = &setup.model else {
+            return match args.verify {
+                Some(_) => Err(CliError::usage("--verify needs a MODEL to measure")),
+                None => catalogue(args, output, &setup),
+            };
+        };
+        let input = setup.input(&model.spec);
+        let answer = advise::advise(&input).map_err(request_error)?;
+        // Measurements may change the pick, which is then measured too: each round tries another one.
+        if let Some(count) = args.verify
+            && verify::verify(args, &answer, count, &mut tried, output)?
+        {
+            continue;
         }
-        None if args.verify.is_some() => Err(CliError::usage("--verify needs a MODEL to measure")),
-        None => catalogue(args, output, &setup),
+        let answer = answer.with_source(&input, &model.source);
+        return print(args, output, &setup, &answer);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `recommend --verify`: runs the best candidates here for a short time, so that the answer rests on measurements.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::RecommendArgs;
@@ -9,37 +10,47 @@ use crate::catalog;
 use crate::cli::{CliError, Output, bench, synthetic};
 use crate::model::{Precision, ProcessorKind};
 
-/// Benches the first `count` candidates of `answer` that are ready on this CPU; their records join the evidence.
+/// What was run already, well or not.
+pub(super) type Tried = BTreeSet<(String, Precision)>;
+
+/// Benches the first `count` candidates of `answer` that are ready on this CPU, or its pick alone where something was
+/// tried before; their records join the evidence. False where nothing is left to measure.
 pub(super) fn verify(
     args: &RecommendArgs,
     answer: &Recommendation,
     count: u32,
+    tried: &mut Tried,
     output: &Output,
-) -> Result<(), CliError> {
-    let choices = answer.pick.iter().chain(&answer.ready_now);
-    let all = choices.chain(answer.runners_up.iter().map(|r| &r.choice)).map(|c| &c.candidate);
+) -> Result<bool, CliError> {
+    let first = tried.is_empty();
+    let others = answer.ready_now.iter().chain(answer.runners_up.iter().map(|r| &r.choice));
+    let all = answer.pick.iter().chain(others.filter(|_| first)).map(|c| &c.candidate);
     let ready = |id: &str| backend::find(id).is_some_and(|b| b.availability().is_ready());
-    let mut cells: Vec<(&str, Precision)> = Vec::new();
+    let mut cells: Vec<(String, Precision)> = Vec::new();
     for c in all {
-        let cell = (c.framework.as_str(), c.precision);
+        let cell = (c.framework.clone(), c.precision);
         let here = c.processor_kind == ProcessorKind::Cpu && ready(&c.framework) && !c.measured;
-        if here && !cells.contains(&cell) && cells.len() < count as usize {
+        let new = here && !cells.contains(&cell) && !tried.contains(&cell);
+        if new && cells.len() < count as usize {
             cells.push(cell);
         }
     }
     if cells.is_empty() {
-        output.note(
-            "nothing to verify: the candidates are measured already, or not ready on this CPU",
-        );
-        return Ok(());
+        if first {
+            output.note(
+                "nothing to verify: the candidates are measured already, or not ready on this CPU",
+            );
+        }
+        return Ok(false);
     }
     let source = source(args, answer, output)?;
     for (backend, precision) in cells {
         output.note(format!("measuring {backend} {precision} ..."));
         let (out, prompt) = (args.evidence.to_string_lossy(), args.prompt.to_string());
-        let (model, precision) = (source.path.to_string_lossy(), precision.name());
-        let mut words = vec!["--quick", "--allow-invalid", "--device", "cpu", "--backend", backend];
-        words.extend(["--precision", precision, "--model", &model]);
+        let (model, name) = (source.path.to_string_lossy(), precision.name());
+        let mut words =
+            vec!["--quick", "--allow-invalid", "--device", "cpu", "--backend", &backend];
+        words.extend(["--precision", name, "--model", &model]);
         words.extend(["--out", &out, "--prompt", &prompt]);
         if source.synthetic {
             words.extend(["--no-quality", "--label", "weights=synthetic"]);
@@ -48,8 +59,9 @@ pub(super) fn verify(
         if let Err(e) = bench::run_inside(&words, output) {
             output.note(format!("{backend} {precision}: {}", e.cause));
         }
+        tried.insert((backend, precision));
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Source {
