@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use edge_advisor::dirs;
-use edge_advisor::model::Metric;
+use edge_advisor::model::{Metric, Protocol};
 use edge_advisor::quality::default_corpus;
 
 use crate::support::{edge_advisor, only_record};
@@ -51,14 +51,29 @@ fn quality_agrees_with_llama_perplexity_within_its_error() {
     std::fs::write(&corpus, &text[..text.floor_char_boundary(CORPUS_BYTES)]).unwrap();
     let out = dir.path().join("out");
     let program = std::env::var_os("LLAMA_PERPLEXITY");
-    let precisions = if program.is_some() { "F16,Q8_0,Q4_0" } else { "Q8_0,Q4_0" };
+    let precisions: &[&str] =
+        if program.is_some() { &["F16", "Q8_0", "Q4_0"] } else { &["Q8_0", "Q4_0"] };
+    // The whole protocol's quality, and no longer at its speeds than they need.
+    let suite = dir.path().join("suite.toml");
+    let text = format!(
+        "name = \"perplexity\"\n[protocol]\n{}[[group]]\nmodels = [{model:?}]\nbackends = [\"llama.cpp\"]\n\
+         devices = [\"cpu\"]\nprecisions = {precisions:?}\n\
+         workloads = [{{ kind = \"generate\", prompt = 16, decode = 4 }}]\n",
+        toml::to_string(&Protocol {
+            seconds_min: 0.0,
+            cooldown_s: 0.0,
+            energy_s: 0.0,
+            ..Protocol::default()
+        })
+        .unwrap(),
+    );
+    std::fs::write(&suite, text).unwrap();
     edge_advisor()
-        .args(["bench", "--backend", "llama.cpp", "--precision", precisions, "--device", "cpu"])
-        .args(["--prompt", "16", "--decode", "4", "--allow-invalid", "--max-foreign-cpus", "1000"])
-        .args(["--quiet", "--seed", "1", "--corpus"])
+        .args(["bench", "--allow-invalid", "--max-foreign-cpus", "1000", "--quiet", "--seed", "1"])
+        .arg("--suite")
+        .arg(&suite)
+        .arg("--corpus")
         .arg(&corpus)
-        .arg("--model")
-        .arg(&model)
         .arg("--out")
         .arg(&out)
         .assert()
