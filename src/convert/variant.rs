@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
 
-use super::recipe::{self, Shape};
+use super::recipe;
 use super::{ConvertError, quantize, source_sha256};
-use crate::formats::gguf::{Encoded, Gguf, GgufWriter, TensorDecl, TensorInfo, ggml_type_named};
+use crate::formats::gguf::{Encoded, Gguf, GgufWriter, Mixture, TensorDecl, TensorInfo};
 use crate::model::{Precision, TypeCount, Variant};
 
 /// What makes the variants; part of the cache path, so a change of recipe or library makes them anew.
-const TOOL: &str = "candle-0.11.1-mix1";
+const TOOL: &str = "candle-0.11.1-mix2";
 /// Elements read, converted and written at a time.
 const STEP: u64 = 4 << 20;
 /// Elements one thread converts at a time.
@@ -31,11 +31,12 @@ pub fn gguf_variant(
     cache: &Path,
     progress: &mut dyn FnMut(f64, &str),
 ) -> Result<Variant, ConvertError> {
-    let (base, file_type) = recipe::base(precision).ok_or_else(|| {
+    let unsupported = || {
         ConvertError::Unsupported(format!("{precision} cannot be made by the embedded quantizer"))
-    })?;
+    };
+    let file_type = recipe::file_type(precision).ok_or_else(unsupported)?;
     let gguf = Gguf::open(source)?;
-    let plan = plan(&gguf, precision, base)?;
+    let plan = plan(&gguf, &Mixture::of_file(precision, &gguf).ok_or_else(unsupported)?)?;
     progress(0.0, "hashing the source");
     let parts: Vec<PathBuf> = gguf.parts.iter().map(|p| p.path.clone()).collect();
     let sha256 = source_sha256(&parts, cache)?;
@@ -67,8 +68,7 @@ struct Planned {
     convert: Option<(GgmlDType, GgmlDType)>,
 }
 
-fn plan(gguf: &Gguf, precision: Precision, base: GgmlDType) -> Result<Plan, ConvertError> {
-    let shape = Shape::of(gguf);
+fn plan(gguf: &Gguf, mixture: &Mixture) -> Result<Plan, ConvertError> {
     let mut fallbacks: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut tensors = Vec::with_capacity(gguf.tensors.len());
     for info in &gguf.tensors {
@@ -78,20 +78,22 @@ fn plan(gguf: &Gguf, precision: Precision, base: GgmlDType) -> Result<Plan, Conv
             type_id: info.type_id,
         };
         let mut convert = None;
-        if let Some((wanted, used)) = recipe::types(precision, base, &shape, info) {
+        if let Some((wanted, used)) = mixture.types(&info.name, &info.shape) {
             if wanted != used {
-                *fallbacks.entry((recipe::name(wanted), recipe::name(used))).or_default() += 1;
+                *fallbacks.entry((wanted.name, used.name)).or_default() += 1;
             }
             let from = info.type_name();
-            if from != recipe::name(used) {
+            if from != used.name {
                 let from = recipe::by_name(&from).ok_or_else(|| {
                     let text =
                         format!("tensor `{}` is {from}, which cannot be expanded", info.name);
                     ConvertError::Unsupported(text)
                 })?;
-                let known = ggml_type_named(recipe::name(used)).expect("candle's types are GGUF's");
-                decl.type_id = known.id;
-                convert = Some((from, used));
+                let to = recipe::by_name(used.name).ok_or_else(|| {
+                    ConvertError::Unsupported(format!("candle does not write {}", used.name))
+                })?;
+                decl.type_id = used.id;
+                convert = Some((from, to));
             }
         }
         tensors.push(Planned { decl, convert });

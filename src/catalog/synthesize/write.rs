@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{blocks, metadata, recipe};
+use super::recipe::stored_type;
+use super::{blocks, metadata};
 use crate::catalog::entry::Entry;
 use crate::catalog::{Shape, build};
-use crate::formats::gguf::{GgufWriter, TensorDecl, ggml_type};
+use crate::formats::gguf::{GgufWriter, Mixture, TensorDecl, base, ggml_type};
 use crate::formats::{FormatError, histogram};
 use crate::model::{Precision, Role, TypeCount};
 
@@ -59,7 +60,7 @@ impl SynthesizeError {
 
 /// Whether [`synthesize`] writes this precision.
 pub fn can_synthesize(precision: Precision) -> bool {
-    recipe::base_type(precision).is_some_and(|t| blocks::random(t, 0, 0).is_some())
+    base(precision).is_some_and(|t| blocks::random(t, 0, 0).is_some())
 }
 
 /// Writes a GGUF of `entry`'s shape, or of its first `layers` layers, with random weights.
@@ -74,12 +75,11 @@ pub fn synthesize(
 ) -> Result<Synthesized, SynthesizeError> {
     let (entry, shape) = cut(entry, layers)?;
     let mut spec = build(&entry);
-    let context =
-        recipe::Context::new(&spec, precision).ok_or(SynthesizeError::Precision { precision })?;
+    let mixture =
+        Mixture::of_spec(precision, &spec).ok_or(SynthesizeError::Precision { precision })?;
     let mut tensors = Vec::new();
     for t in &mut spec.tensors {
-        let kind =
-            recipe::tensor_type(t, &context).ok_or(SynthesizeError::Precision { precision })?;
+        let kind = stored_type(&mixture, t);
         let decl = TensorDecl { name: t.name.clone(), shape: t.shape.clone(), type_id: kind.id };
         t.dtype = kind.name.to_owned();
         t.bytes = decl.bytes().unwrap_or(0);
@@ -209,9 +209,9 @@ mod tests {
         for name in ["llama-3.2-1b", "smollm2-135m", "mixtral-8x7b"] {
             let spec = build(catalog.get(name).unwrap());
             for &precision in Precision::ALL {
-                let Some(context) = recipe::Context::new(&spec, precision) else { continue };
+                let Some(mixture) = Mixture::of_spec(precision, &spec) else { continue };
                 for t in &spec.tensors {
-                    let kind = recipe::tensor_type(t, &context).unwrap();
+                    let kind = stored_type(&mixture, t);
                     assert!(t.shape[0].is_multiple_of(kind.block), "{precision} {}", t.name);
                     assert!(blocks::random(kind, 4096, 1).is_some(), "{}", kind.name);
                 }
@@ -223,9 +223,9 @@ mod tests {
     fn the_q4_k_m_mix_has_the_published_width() {
         let catalog = Catalog::load_with(None).unwrap();
         let mut spec = build(catalog.get("llama-3.1-8b").unwrap());
-        let context = recipe::Context::new(&spec, Precision::Q4_K_M).unwrap();
+        let mixture = Mixture::of_spec(Precision::Q4_K_M, &spec).unwrap();
         for t in &mut spec.tensors {
-            let kind = recipe::tensor_type(t, &context).unwrap();
+            let kind = stored_type(&mixture, t);
             t.bytes = kind.bytes(t.shape[0], t.elements()).unwrap();
         }
         // llama.cpp's README: 4.89 bits per weight, 4.58 GiB.

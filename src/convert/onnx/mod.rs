@@ -15,11 +15,10 @@ use std::path::{Path, PathBuf};
 use self::graph::Builder;
 use self::recipe::Store;
 use self::source::Source;
-use super::recipe::Shape;
 use super::{ConvertError, source_sha256};
 use crate::backend::BackendError;
 use crate::backend::candle::config::Config;
-use crate::formats::gguf::{Gguf, TensorInfo};
+use crate::formats::gguf::{Gguf, Mixture, TensorInfo};
 use crate::formats::onnx;
 use crate::model::{Precision, TypeCount, Variant};
 
@@ -95,15 +94,16 @@ struct Plan {
 
 impl Plan {
     fn new(gguf: &Gguf, precision: Precision) -> Result<Self, ConvertError> {
-        let shape = Shape::of(gguf);
+        let mixture = Mixture::of_file(precision, gguf);
         let mut notes: BTreeMap<String, u64> = BTreeMap::new();
         let mut stores = BTreeMap::new();
         for tensor in gguf.tensors.iter().filter(|t| is_matrix(t)) {
-            let (store, note) = recipe::store(precision, &shape, tensor).ok_or_else(|| {
-                ConvertError::Unsupported(format!(
-                    "{precision} has no form in ONNX graphs made from GGUF"
-                ))
-            })?;
+            let (store, note) =
+                recipe::store(precision, mixture.as_ref(), tensor).ok_or_else(|| {
+                    ConvertError::Unsupported(format!(
+                        "{precision} has no form in ONNX graphs made from GGUF"
+                    ))
+                })?;
             if let Some(note) = note {
                 *notes.entry(note).or_default() += 1;
             }

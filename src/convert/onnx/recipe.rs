@@ -3,8 +3,8 @@
 use candle_core::quantized::GgmlDType;
 
 use super::blocks::{Kind, Scheme};
-use crate::convert::recipe::{self, Shape};
-use crate::formats::gguf::TensorInfo;
+use crate::convert::recipe;
+use crate::formats::gguf::{Mixture, TensorInfo};
 use crate::model::Precision;
 
 /// What can be made, widest first.
@@ -72,7 +72,7 @@ impl Store {
 /// precision asks for. `None` for a precision that is not one of [`ONNX_PRECISIONS`].
 pub(super) fn store(
     precision: Precision,
-    shape: &Shape,
+    mixture: Option<&Mixture>,
     tensor: &TensorInfo,
 ) -> Option<(Store, Option<String>)> {
     use Precision as P;
@@ -81,18 +81,17 @@ pub(super) fn store(
         P::F32 => Some((Store::F32, None)),
         P::F16 => Some((Store::F16, None)),
         P::Q8_0 | P::Q4_0 => {
-            let (base, _) = recipe::base(precision)?;
-            let (wanted, used) = recipe::types(precision, base, shape, tensor)?;
+            let (wanted, used) = mixture?.types(&tensor.name, &tensor.shape)?;
             let ggml =
                 |bits, dtype| Store::Blocks(Scheme { bits, block: 32, kind: Kind::Ggml(dtype) });
-            let stored = match used {
-                GgmlDType::Q4_0 => ggml(4, GgmlDType::Q4_0),
-                GgmlDType::F16 | GgmlDType::F32 => Store::F16,
+            let stored = match used.name {
+                "Q4_0" => ggml(4, GgmlDType::Q4_0),
+                "F16" => Store::F16,
                 // There is no operator for super-blocks.
                 _ => ggml(8, GgmlDType::Q8_0),
             };
-            let same = stored == ggml(8, wanted) || stored == ggml(4, wanted);
-            let note = || format!("{} -> {}", recipe::name(wanted), stored.name());
+            let same = matches!(stored, Store::Blocks(Scheme { kind: Kind::Ggml(d), .. }) if recipe::name(d) == wanted.name);
+            let note = || format!("{} -> {}", wanted.name, stored.name());
             Some((stored, (!same).then(note)))
         }
         P::Int8Sym => integers(8, 128, Kind::Symmetric),
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
 
     fn of(precision: Precision, name: &str, row: u64) -> (String, Option<String>) {
-        let shape = Shape::of_parts(32, 4, 0, false);
+        let mixture = Mixture::new(precision, [32, 0, 4], ["output.weight"].into_iter());
         let tensor = TensorInfo {
             name: name.into(),
             shape: vec![row, 64],
@@ -132,7 +131,7 @@ mod tests {
             bytes: 0,
             part: 0,
         };
-        let (stored, note) = store(precision, &shape, &tensor).unwrap();
+        let (stored, note) = store(precision, mixture.as_ref(), &tensor).unwrap();
         (stored.name(), note)
     }
 

@@ -2,6 +2,7 @@
 
 mod head;
 mod input;
+mod mixture;
 mod shape;
 mod split;
 mod types;
@@ -13,6 +14,7 @@ mod write;
 mod tests;
 
 pub use head::{Gguf, Part, TensorInfo};
+pub use mixture::{Mixture, base};
 pub(crate) use shape::role_of;
 pub use shape::to_spec;
 pub use types::{GgmlType, TYPES, ggml_type, ggml_type_named};
