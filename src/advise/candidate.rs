@@ -8,9 +8,7 @@ use super::facts::snake;
 use super::framework::{Framework, FrameworkState, Target};
 use super::quality::Quality;
 use crate::model::{ComputeApi, ModelKind, Precision, Processor, ProcessorKind};
-use crate::predict::{
-    Bottleneck, Estimate, PlanFor, Prediction, Query, Rung, energy_per_token, memory_plan,
-};
+use crate::predict::{Bottleneck, Estimate, Prediction, Query, Rung, energy_per_token, planned};
 
 /// Share of a card's memory that a model may fill: drivers and the desktop keep the rest.
 const CARD_SHARE: f64 = 0.95;
@@ -266,19 +264,10 @@ fn expect(input: &Input<'_>, p: &Processor, c: &mut Candidate) {
         Ok(prediction) => prediction,
         Err(e) => {
             c.no_speed = Some(e.to_string());
-            let plan = memory_plan(
-                input.model,
-                &PlanFor {
-                    precision: Some(c.precision),
-                    context: input.request.context,
-                    kv: input.request.kv,
-                    backend: &c.framework,
-                    cpu_isa: &[],
-                },
-            );
+            let (plan, peak) = planned(&query(input, p, c));
             c.weight_bytes = plan.weights;
             c.kv_bytes = plan.kv_cache;
-            c.memory_bytes = Some(planned(plan.total));
+            c.memory_bytes = Some(peak);
             return;
         }
     };
@@ -301,17 +290,6 @@ fn expect(input: &Input<'_>, p: &Processor, c: &mut Candidate) {
         c.gpu_layers = None;
     }
     fill(c, prediction);
-}
-
-fn planned(total: u64) -> Estimate {
-    let value = total as f64;
-    Estimate {
-        value,
-        low: value,
-        high: value * 1.1,
-        rung: Rung::Profile,
-        basis: "weights + KV cache + compute buffers + runtime".to_owned(),
-    }
 }
 
 fn fill(c: &mut Candidate, p: Prediction) {

@@ -23,7 +23,7 @@ pub use load::{LoadParams, LoadRow};
 pub use memory::{KvGroup, KvPrecision, MemoryPlan, PlanFor, RoleBytes, memory_plan};
 pub use observation::Task;
 pub use params::{Interval, Meta, Params, ParamsError, SpeedParams};
-pub use predictor::{Predictor, energy_per_token};
+pub use predictor::{Predictor, energy_per_token, planned};
 pub use rows::RowsError;
 pub use train::Held;
 

@@ -89,8 +89,7 @@ impl Predictor {
     }
 
     fn whole(&self, q: &Query<'_>) -> Result<Prediction, NoPrediction> {
-        let settings = Settings::embedded();
-        let memory = plan(q);
+        let (memory, peak) = planned(q);
         if memory.weights == 0 {
             return Err(NoPrediction::EmptyModel(q.model.name.clone()));
         }
@@ -105,7 +104,6 @@ impl Predictor {
         let (decode, parts) = self.speed(q, &at(Task::Decode, 0));
         let (full, _) = self.speed(q, &at(Task::Decode, q.context));
         let (prefill, _) = self.speed(q, &at(Task::Prefill, 0));
-        let peak = peak(&memory, &settings.memory(q.framework).source);
         if !matches!(q.model.kind, ModelKind::Llm | ModelKind::Multimodal) {
             let parts = self.params.task(Task::Prefill).parts(&at(Task::Prefill, 0));
             let load = self.load(q, &memory);
@@ -388,6 +386,13 @@ fn bottleneck(q: &Query<'_>, memory: &MemoryPlan, parts: &Parts) -> Bottleneck {
     } else {
         Bottleneck::Overhead
     }
+}
+
+/// The memory plan of a query and the peak it leads to; known where a speed is not.
+pub fn planned(q: &Query<'_>) -> (MemoryPlan, Estimate) {
+    let memory = plan(q);
+    let peak = peak(&memory, &Settings::embedded().memory(q.framework).source);
+    (memory, peak)
 }
 
 fn peak(memory: &MemoryPlan, source: &str) -> Estimate {
