@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::candidate::Candidate;
 use super::quality::Quality;
-use crate::model::{Metric, Precision, ProcessorKind};
+use crate::model::{CaseOutcome, Metric, Precision, ProcessorKind};
 use crate::predict::{Estimate, Rung};
 use crate::record::{CaseRecord, RunRecord};
 
@@ -45,8 +45,11 @@ impl Evidence {
         here.sort_by(|a, b| a.header.created.cmp(&b.header.created));
         for record in here {
             for case in record.cases.iter().filter(|c| c.run == 0) {
-                let all: Vec<&CaseRecord> =
-                    record.cases.iter().filter(|c| c.case.id() == case.case.id()).collect();
+                let same = record.cases.iter().filter(|c| c.case.id() == case.case.id());
+                let all: Vec<&CaseRecord> = same.filter(|c| tells(c)).collect();
+                if all.is_empty() {
+                    continue;
+                }
                 let row = measured(case, &all, &record.header.run_id);
                 rows.retain(|r| !same_place(r, &row));
                 rows.push(row);
@@ -67,6 +70,16 @@ impl Evidence {
                 && r.model.eq_ignore_ascii_case(model)
                 && place_matches(&r.device, c)
         })
+    }
+}
+
+/// Whether a run says anything of what was run: not where it was skipped, or spoiled by its host.
+fn tells(run: &CaseRecord) -> bool {
+    let mut findings = run.findings.iter().chain(&run.session.findings);
+    match run.outcome {
+        CaseOutcome::Skipped { .. } => false,
+        CaseOutcome::Invalid { .. } => findings.any(|f| f.invalidates && !f.kind.is_of_the_host()),
+        _ => true,
     }
 }
 
@@ -108,7 +121,7 @@ fn measured(first: &CaseRecord, runs: &[&CaseRecord], run_id: &str) -> Measured 
         memory_bytes: of(Metric::PeakRssBytes),
         quality: quality(runs, run_id),
         failed: failed
-            .then(|| format!("ran here and did not complete: {}", first.outcome.reason())),
+            .then(|| format!("ran here and did not complete: {}", runs[0].outcome.reason())),
         variation_percent: variation(&speed),
     }
 }

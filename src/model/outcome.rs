@@ -149,6 +149,14 @@ pub enum FindingKind {
     Note,
 }
 
+impl FindingKind {
+    /// True for what the machine did meanwhile: it says nothing of what was measured, and may be gone the next time.
+    pub fn is_of_the_host(self) -> bool {
+        use FindingKind as K;
+        matches!(self, K::Throttled | K::StartedHot | K::OnBattery | K::ForeignLoad | K::Unstable)
+    }
+}
+
 /// One typed finding with a hint a reader can act on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {

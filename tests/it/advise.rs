@@ -243,6 +243,28 @@ fn the_pick_is_within_five_percent_of_the_best_measured_variant() {
     }
 }
 
+/// A busy machine and a case that was not run say nothing of a variant; output that is no number does.
+#[test]
+fn only_what_a_variant_did_is_evidence_against_it() {
+    use edge_advisor::model::{CaseOutcome, Finding, FindingKind};
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/example");
+    let example = RunRecord::load(&run).unwrap();
+    let evidence = |outcome: CaseOutcome, kind: FindingKind| {
+        let mut record = example.clone();
+        for case in &mut record.cases {
+            case.outcome = outcome.clone();
+            case.findings = vec![Finding::invalid(kind, "")];
+        }
+        Evidence::from_records(&[record], &example.header.device.id).rows
+    };
+    let invalid = || CaseOutcome::Invalid { why: "why".into() };
+    let skipped = CaseOutcome::Skipped { reason: "not installed".into() };
+    assert!(evidence(invalid(), FindingKind::ForeignLoad).is_empty());
+    assert!(evidence(skipped, FindingKind::Note).is_empty());
+    let rows = evidence(invalid(), FindingKind::NonFiniteOutput);
+    assert!(!rows.is_empty() && rows.iter().all(|r| r.failed.is_some()));
+}
+
 /// The same on a real machine's record: the one behind the example report.
 #[test]
 fn on_the_example_record_the_pick_is_within_five_percent_of_the_best_measured_variant() {

@@ -10,6 +10,9 @@ use crate::catalog;
 use crate::cli::{CliError, Output, bench, synthetic};
 use crate::model::{Precision, ProcessorKind};
 
+/// Picks tried beyond those asked for, where one after the other fails here.
+const FURTHER: usize = 3;
+
 /// What was run already, well or not.
 pub(super) type Tried = BTreeSet<(String, Precision)>;
 
@@ -23,6 +26,9 @@ pub(super) fn verify(
     output: &Output,
 ) -> Result<bool, CliError> {
     let first = tried.is_empty();
+    if tried.len() >= count as usize + FURTHER {
+        return Ok(false);
+    }
     let others = answer.ready_now.iter().chain(answer.runners_up.iter().map(|r| &r.choice));
     let all = answer.pick.iter().chain(others.filter(|_| first)).map(|c| &c.candidate);
     let ready = |id: &str| backend::find(id).is_some_and(|b| b.availability().is_ready());
