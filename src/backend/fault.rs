@@ -51,7 +51,7 @@ impl Backend for Fault {
             fault: fault.to_owned(),
             step: Duration::from_micros(step),
             child: None,
-            opened: std::time::Instant::now(),
+            worked: Duration::ZERO,
             counter: request.options.get("counter").cloned(),
         })))
     }
@@ -102,7 +102,8 @@ struct Scripted {
     fault: String,
     step: Duration,
     child: Option<std::process::Child>,
-    opened: std::time::Instant,
+    /// Time its steps have been asked to take.
+    worked: Duration,
     /// An energy counter that its steps advance, 20 mJ each.
     counter: Option<String>,
 }
@@ -117,14 +118,16 @@ impl Scripted {
     }
 
     /// Takes about as long as asked: spinning, since sleeping is not measured alike everywhere.
-    fn work(&self, steps: u32) {
+    fn work(&mut self, steps: u32) {
         let factor = match self.fault.as_str() {
             "slow" => 5.0,
-            // From full speed to half of it, with a time constant of three seconds.
-            "decay" => 2.0 - (-self.opened.elapsed().as_secs_f64() / 3.0).exp(),
+            // From full speed to a quarter of it, with a time constant of three seconds of work.
+            "decay" => 4.0 - 3.0 * (-self.worked.as_secs_f64() / 3.0).exp(),
             _ => 1.0,
         };
-        let end = std::time::Instant::now() + (self.step * steps).mul_f64(factor);
+        let time = (self.step * steps).mul_f64(factor);
+        self.worked += time;
+        let end = std::time::Instant::now() + time;
         while std::time::Instant::now() < end {
             std::hint::spin_loop();
         }

@@ -184,18 +184,18 @@ fn a_speed_that_decays_is_followed_and_its_plateau_is_in_every_report() {
     let dir = TempDir::new().unwrap();
     let faults = ["--option", "fault=decay", "--option", "fault=ok"];
     let mut more = faults.to_vec();
-    more.extend(["--sustain", "8s", "--decode", "16"]);
+    more.extend(["--sustain", "5s", "--decode", "16"]);
     let (code, record) = measured(dir.path(), &more);
     assert_eq!(code, 0);
     let case = |fault| record.cases.iter().find(|c| c.case.options["fault"] == fault).unwrap();
     let (decay, steady) = (case("decay"), case("ok"));
     assert!(decay.sustained.len() >= 20, "{}", decay.sustained.len());
     assert!(decay.sustained.iter().all(|p| p.speed.is_some()));
-    assert!(decay.sustained.last().unwrap().seconds > 7.0);
+    assert!(decay.sustained.last().unwrap().seconds > 4.0);
     let ratio = |c: &CaseRecord| c.samples(Metric::SustainedRatio)[0];
-    // Scripted: at most half, of which part is gone when the measurement begins.
+    // Scripted: down to a quarter, of which part is gone when the measurement begins.
     // The machine may be busy with other tests, so the bounds are wide.
-    assert!((0.3..0.9).contains(&ratio(decay)), "{}", ratio(decay));
+    assert!((0.1..0.9).contains(&ratio(decay)), "{}", ratio(decay));
     assert!(ratio(steady).is_finite());
     assert!(case("ok").series(Metric::DecodeTokS).unwrap().samples.len() < 20, "kept apart");
     let run = only_run(&dir.path().join("out"));
