@@ -90,7 +90,7 @@ pub(super) fn store(
                 // There is no operator for super-blocks.
                 _ => ggml(8, GgmlDType::Q8_0),
             };
-            let same = matches!(stored, Store::Blocks(Scheme { kind: Kind::Ggml(d), .. }) if recipe::name(d) == wanted.name);
+            let same = stored.name() == format!("{} (f32 scales)", wanted.name);
             let note = || format!("{} -> {}", wanted.name, stored.name());
             Some((stored, (!same).then(note)))
         }

@@ -87,14 +87,17 @@ impl Mixture {
         name: &str,
         shape: &[u64],
     ) -> Option<(&'static GgmlType, &'static GgmlType)> {
-        let kept = KEPT.iter().any(|part| name.contains(part));
-        if shape.len() < 2 || !name.ends_with("weight") || kept {
+        let matrix = shape.len() >= 2 && name.ends_with("weight");
+        if !matrix || KEPT.iter().any(|part| name.contains(part)) {
             return None;
         }
         if !self.base.is_quantized() {
             return Some((self.base, self.base));
         }
-        let wanted = ggml_type_named(self.wanted(name, shape))?;
+        let wanted = match self.wanted(name, shape) {
+            most if most == self.base.name => self.base,
+            other => ggml_type_named(other)?,
+        };
         Some((wanted, fitting(wanted, shape[0])?))
     }
 
@@ -249,6 +252,9 @@ fn split(name: &str) -> (u32, &str) {
 /// A row that is no whole number of blocks takes a type of smaller blocks, half precision where none fits.
 fn fitting(wanted: &'static GgmlType, row: u64) -> Option<&'static GgmlType> {
     let fits = |t: &&'static GgmlType| row.is_multiple_of(t.block);
+    if fits(&wanted) {
+        return Some(wanted);
+    }
     let smaller = match wanted.name {
         "Q2_K" | "Q3_K" | "TQ1_0" | "TQ2_0" => "Q4_0",
         "Q4_K" => "Q5_0",
@@ -256,10 +262,7 @@ fn fitting(wanted: &'static GgmlType, row: u64) -> Option<&'static GgmlType> {
         "Q6_K" => "Q8_0",
         _ => "IQ4_NL",
     };
-    Some(wanted)
-        .filter(fits)
-        .or_else(|| ggml_type_named(smaller).filter(fits))
-        .or_else(|| ggml_type_named("F16"))
+    ggml_type_named(smaller).filter(fits).or_else(|| ggml_type_named("F16"))
 }
 
 #[cfg(test)]
