@@ -168,7 +168,7 @@ pub fn memory_plan(spec: &ModelSpec, q: &PlanFor<'_>) -> MemoryPlan {
 
 /// Bytes the KV cache of `positions` tokens is read for by one decoded token.
 pub(super) fn kv_read_bytes(spec: &ModelSpec, positions: u64, kv: KvPrecision) -> u64 {
-    sum(kv_groups(spec, positions, kv).iter().map(|g| g.bytes))
+    sum(spec.layers.iter().flat_map(caches).map(|c| layer_cache(&c, positions, kv).1))
 }
 
 /// Type and bytes of each tensor; no type where the precision is another format's.
@@ -228,7 +228,8 @@ fn read_per_token(spec: &ModelSpec, t: &TensorSpec, bytes: u64) -> u64 {
 fn kv_groups(spec: &ModelSpec, context: u64, kv: KvPrecision) -> Vec<KvGroup> {
     let mut groups: Vec<KvGroup> = Vec::new();
     for layer in spec.layers.iter().flat_map(caches) {
-        let (kind, positions, bytes) = layer_cache(&layer, context, kv);
+        let kind = cache_kind(&layer);
+        let (positions, bytes) = layer_cache(&layer, context, kv);
         match groups.iter_mut().find(|g| g.kind == kind && g.positions == positions) {
             Some(g) => {
                 g.layers += 1;
@@ -241,40 +242,49 @@ fn kv_groups(spec: &ModelSpec, context: u64, kv: KvPrecision) -> Vec<KvGroup> {
 }
 
 /// What a layer keeps, one entry a cache: a parallel layer keeps two.
-fn caches(layer: &Attention) -> Vec<Attention> {
-    match *layer {
-        Attention::Parallel { heads, kv_heads, key_dim, value_dim, state_elements } => vec![
-            Attention::Gqa { heads, kv_heads, key_dim, value_dim, window: None, shared: false },
-            Attention::Recurrent { state_elements },
-        ],
-        ref other => vec![other.clone()],
-    }
+fn caches(layer: &Attention) -> impl Iterator<Item = Attention> {
+    let both = match *layer {
+        Attention::Parallel { heads, kv_heads, key_dim, value_dim, state_elements } => {
+            let (window, shared) = (None, false);
+            let cache = Attention::Gqa { heads, kv_heads, key_dim, value_dim, window, shared };
+            [Some(cache), Some(Attention::Recurrent { state_elements })]
+        }
+        ref other => [Some(other.clone()), None],
+    };
+    both.into_iter().flatten()
 }
 
-fn layer_cache(layer: &Attention, context: u64, kv: KvPrecision) -> (String, u64, u64) {
+/// Positions that a layer keeps, and their bytes.
+fn layer_cache(layer: &Attention, context: u64, kv: KvPrecision) -> (u64, u64) {
     match *layer {
-        Attention::Gqa { shared: true, .. } => ("shared".to_owned(), 0, 0),
-        Attention::Gqa { kv_heads, key_dim, value_dim, window, .. } => {
+        Attention::Gqa { shared: false, kv_heads, key_dim, value_dim, window, .. } => {
             let positions = window.map_or(context, |w| context.min(u64::from(w)));
             let row = u64::from(kv_heads)
                 .saturating_mul(u64::from(key_dim).saturating_add(u64::from(value_dim)));
-            let kind = match window {
-                Some(w) => format!("sliding window {w}"),
-                None => "full attention".to_owned(),
-            };
-            (kind, positions, kv.bytes(row.saturating_mul(positions)))
+            (positions, kv.bytes(row.saturating_mul(positions)))
         }
         Attention::Mla { kv_lora_rank, rope_dim, .. } => {
             let row = u64::from(kv_lora_rank).saturating_add(u64::from(rope_dim));
-            ("latent".to_owned(), context, kv.bytes(row.saturating_mul(context)))
+            (context, kv.bytes(row.saturating_mul(context)))
         }
         // Recurrent state stays 32-bit whatever the cache type.
-        Attention::Recurrent { state_elements } => {
-            ("recurrent".to_owned(), 0, state_elements.saturating_mul(4))
-        }
+        Attention::Recurrent { state_elements } => (0, state_elements.saturating_mul(4)),
+        Attention::Gqa { shared: true, .. }
+        | Attention::Parallel { .. }
+        | Attention::Encoder { .. } => (0, 0),
+    }
+}
+
+fn cache_kind(layer: &Attention) -> String {
+    match *layer {
+        Attention::Gqa { shared: true, .. } => "shared".to_owned(),
+        Attention::Gqa { window: Some(w), .. } => format!("sliding window {w}"),
+        Attention::Gqa { .. } => "full attention".to_owned(),
+        Attention::Mla { .. } => "latent".to_owned(),
+        Attention::Recurrent { .. } => "recurrent".to_owned(),
         // Taken apart by `caches`.
-        Attention::Parallel { .. } => ("parallel".to_owned(), 0, 0),
-        Attention::Encoder { .. } => ("encoder".to_owned(), 0, 0),
+        Attention::Parallel { .. } => "parallel".to_owned(),
+        Attention::Encoder { .. } => "encoder".to_owned(),
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) use setup::{Setup, setup};
 
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use super::{CliError, CliResult, Format, Output, exit};
 use crate::advise::{self, Input, Recommendation};
 use crate::model::ModelKind;
@@ -66,8 +68,8 @@ fn print(args: &RecommendArgs, output: &Output, setup: &Setup, r: &Recommendatio
 /// No model given: the best of the catalogue for this device.
 fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult {
     let kind = args.workload.map_or(ModelKind::Llm, Into::into);
-    let specs: Vec<_> =
-        setup.catalog.entries().iter().filter(|e| e.kind == kind).map(setup::named).collect();
+    let entries = setup.catalog.entries().par_iter();
+    let specs: Vec<_> = entries.filter(|e| e.kind == kind).map(setup::named).collect();
     let Some(any) = specs.first() else {
         return Err(CliError::new(exit::NOTHING, "the catalogue has no model of that kind"));
     };

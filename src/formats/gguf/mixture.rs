@@ -6,19 +6,6 @@ use super::types::{GgmlType, ggml_type_named};
 use super::value::Value;
 use crate::model::{Attention, ModelSpec, Precision};
 
-/// Matrices that keep their type, by a part of their name.
-const KEPT: &[&str] = &[
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "position_embd",
-    "token_types",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "per_layer_model_proj",
-    "altup",
-    "laurel",
-];
-
 /// A precision and what its mixture depends on besides the tensor.
 #[derive(Debug)]
 pub struct Mixture {
@@ -87,24 +74,24 @@ impl Mixture {
         name: &str,
         shape: &[u64],
     ) -> Option<(&'static GgmlType, &'static GgmlType)> {
+        let (layer, part) = split(name);
         let matrix = shape.len() >= 2 && name.ends_with("weight");
-        if !matrix || KEPT.iter().any(|part| name.contains(part)) {
+        if !matrix || is_kept(part) {
             return None;
         }
         if !self.base.is_quantized() {
             return Some((self.base, self.base));
         }
-        let wanted = match self.wanted(name, shape) {
+        let wanted = match self.wanted(layer, part, shape) {
             most if most == self.base.name => self.base,
             other => ggml_type_named(other)?,
         };
         Some((wanted, fitting(wanted, shape[0])?))
     }
 
-    fn wanted(&self, name: &str, shape: &[u64]) -> &'static str {
+    fn wanted(&self, layer: u32, part: &str, shape: &[u64]) -> &'static str {
         use Precision as P;
         let (p, base) = (self.precision, self.base.name);
-        let (layer, part) = split(name);
         let low_s = matches!(p, P::IQ2_S | P::IQ2_M);
         let low = self.is_low();
         if part == "output" || (self.tied && part == "token_embd") {
@@ -222,6 +209,22 @@ pub fn base(precision: Precision) -> Option<&'static GgmlType> {
 
 fn either(condition: bool, then: &'static str, otherwise: &'static str) -> &'static str {
     if condition { then } else { otherwise }
+}
+
+/// Matrices that keep their type.
+fn is_kept(part: &str) -> bool {
+    part.ends_with("_norm")
+        || part.ends_with("position_embd")
+        || part.starts_with("altup")
+        || part.starts_with("laurel")
+        || matches!(
+            part,
+            "ffn_gate_inp"
+                | "token_types"
+                | "ssm_conv1d"
+                | "shortconv.conv"
+                | "per_layer_model_proj"
+        )
 }
 
 /// `attn_v` and what holds the values of other layouts.
