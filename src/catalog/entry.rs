@@ -95,6 +95,19 @@ pub struct Shape {
     pub tied: bool,
     /// Sliding window of the windowed layers.
     pub window: u32,
+    /// One layer in so many attends in full, where the architecture does not fix it.
+    pub window_period: u32,
+    /// Layers that attend in full, where their heads differ from the windowed ones'.
+    pub full_head_dim: u32,
+    pub full_kv_heads: u32,
+    /// The full layers' values are their keys.
+    pub keys_as_values: bool,
+    /// Last layers that read an earlier layer's cache.
+    pub shared_kv_layers: u32,
+    /// Their feed-forward is twice as wide.
+    pub wide_shared: bool,
+    /// Width of the embeddings that each layer has for itself.
+    pub per_layer: u32,
     pub experts: u32,
     pub experts_used: u32,
     /// Feed-forward width of one expert.
@@ -121,6 +134,8 @@ pub struct Shape {
     pub conv_taps: u32,
     /// Hybrids: the layers that attend, from 0.
     pub attention_layers: Vec<u32>,
+    /// Hybrids whose layers mix or feed forward, never both: those that feed forward.
+    pub ffn_layers: Vec<u32>,
     /// Learned positions of an encoder.
     pub positions: u32,
     pub token_types: u32,
@@ -166,6 +181,9 @@ impl Shape {
             self.ffn,
             self.kv_heads,
             self.head_dim,
+            self.full_kv_heads,
+            self.full_head_dim,
+            self.per_layer,
             self.vocabulary,
             self.experts,
             self.expert_ffn,
@@ -181,11 +199,12 @@ impl Shape {
         if self.layers > 4096 || self.layers_2 > 4096 || widths.iter().any(|&w| w > MAX) {
             return Err("shape has a width or layer count beyond any real model".into());
         }
-        if self.experts_used > self.experts || self.dense_layers > self.layers {
-            return Err("shape uses more experts or dense layers than it has".into());
+        let parts = self.dense_layers.max(self.shared_kv_layers);
+        if self.experts_used > self.experts || parts > self.layers {
+            return Err("shape uses more experts or layers than it has".into());
         }
-        if self.attention_layers.iter().any(|&l| l >= self.layers) {
-            return Err("shape.attention_layers names a layer that does not exist".into());
+        if self.attention_layers.iter().chain(&self.ffn_layers).any(|&l| l >= self.layers) {
+            return Err("shape names a layer that does not exist".into());
         }
         Ok(())
     }

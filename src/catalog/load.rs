@@ -14,6 +14,7 @@ const FILES: &[(&str, &str)] = &[
     ("llama.toml", include_str!("../../profiles/models/llama.toml")),
     ("qwen2.toml", include_str!("../../profiles/models/qwen2.toml")),
     ("qwen3.toml", include_str!("../../profiles/models/qwen3.toml")),
+    ("qwen3.5.toml", include_str!("../../profiles/models/qwen3.5.toml")),
     ("gemma.toml", include_str!("../../profiles/models/gemma.toml")),
     ("phi.toml", include_str!("../../profiles/models/phi.toml")),
     ("mistral.toml", include_str!("../../profiles/models/mistral.toml")),
@@ -193,8 +194,8 @@ fn check(entry: &Entry) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::build;
-    use crate::model::{Attention, ModelKind};
+    use crate::catalog::{build, stored_as};
+    use crate::model::{Attention, ModelKind, Precision};
 
     fn catalog() -> Catalog {
         Catalog::load_with(None).unwrap()
@@ -225,6 +226,69 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// Numbers of tensors that llama.cpp counted in these models' files.
+    #[test]
+    fn shapes_have_as_many_tensors_as_the_files() {
+        let catalog = catalog();
+        for (name, tensors) in [
+            ("gemma-4-e2b", 601),
+            ("gemma-4-e4b", 720),
+            ("gemma-4-12b", 667),
+            ("gemma-4-26b-a4b", 658),
+            ("gemma-4-31b", 833),
+            ("glm-4.7-flash", 844),
+            ("granite-4.0-h-small", 666),
+            ("nemotron-3-nano-4b", 263),
+            ("qwen3.5-0.8b", 320),
+            ("qwen3.5-4b", 426),
+            ("qwen3.5-27b", 851),
+            ("qwen3.5-35b-a3b", 733),
+            ("qwen3.5-122b-a10b", 879),
+        ] {
+            assert_eq!(build(catalog.get(name).unwrap()).tensors.len(), tensors, "{name}");
+        }
+    }
+
+    /// Bytes of published files beside what the planner makes of the shape and llama.cpp's mixture.
+    #[test]
+    fn planned_files_are_as_large_as_the_published_ones() {
+        use Precision as P;
+        let catalog = catalog();
+        for (name, precision, bytes) in [
+            ("qwen3.5-0.8b", P::Q8_0, 811_843_840),
+            ("qwen3.5-0.8b", P::Q6_K, 639_029_504),
+            ("qwen3.5-0.8b", P::Q5_K_M, 590_057_728),
+            ("qwen3.5-0.8b", P::Q4_K_M, 532_517_120),
+            ("qwen3.5-0.8b", P::Q3_K_M, 470_167_808),
+            ("qwen3.5-4b", P::Q8_0, 4_482_403_488u64),
+            ("qwen3.5-4b", P::Q6_K, 3_525_956_768),
+            ("qwen3.5-4b", P::Q5_K_M, 3_143_656_608),
+            ("qwen3.5-4b", P::Q4_K_M, 2_740_937_888),
+            ("qwen3.5-4b", P::Q4_0, 2_583_221_408),
+            ("qwen3.5-4b", P::Q3_K_M, 2_293_388_448),
+            ("qwen3.5-9b", P::Q4_K_M, 5_680_522_464),
+            ("qwen3.5-27b", P::Q8_0, 28_595_763_104),
+            ("qwen3.5-27b", P::Q6_K, 22_453_933_984),
+            ("qwen3.5-27b", P::Q5_K_M, 19_608_995_744),
+            ("qwen3.5-27b", P::Q4_K_M, 16_740_812_704),
+            ("qwen3.5-27b", P::Q3_K_M, 13_505_116_064),
+            ("qwen3.5-35b-a3b", P::Q8_0, 36_903_139_968),
+            ("qwen3.5-35b-a3b", P::Q6_K, 28_852_861_568),
+            ("qwen3.5-35b-a3b", P::Q4_K_M, 22_016_023_168),
+            ("lfm2.5-350m", P::Q4_K_M, 229_312_224),
+            ("lfm2-8b-a1b", P::Q4_K_M, 5_044_779_712),
+            ("granite-4.1-3b", P::Q4_K_M, 2_099_502_400),
+            ("nemotron-3-nano-4b", P::Q4_K_M, 2_837_072_896),
+        ] {
+            let spec = build(catalog.get(name).unwrap());
+            let stored = stored_as(&spec, precision).unwrap();
+            let planned: u64 = stored.iter().map(|(_, bytes)| bytes).sum();
+            // Their headers hold up to 11 MB of tokens, and Unsloth keeps some tensors of a layer in more bits.
+            let share = planned as f64 / bytes as f64;
+            assert!((0.96..1.0).contains(&share), "{name} {precision}: {share:.4}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::FormatError;
-use super::gguf::layer_windows;
+use super::gguf::layer_window;
 use crate::model::{Attention, ModelKind, ModelSpec};
 
 const MAX_BYTES: u64 = 4 << 20;
@@ -81,7 +81,8 @@ impl Config {
         }
         let experts = self.width(&["num_experts", "num_local_experts", "n_routed_experts"])?;
         let experts = experts.unwrap_or(0);
-        let used = self.width(&["num_experts_per_tok", "experts_per_token"])?.unwrap_or(0);
+        let used = ["num_experts_per_tok", "experts_per_token", "top_k_experts"];
+        let used = self.width(&used)?.unwrap_or(0);
         Ok(ModelSpec {
             name: String::new(),
             architecture: self.model_type().to_owned(),
@@ -111,32 +112,53 @@ impl Config {
         let rope_dim = self.width(&["qk_rope_head_dim"])?.unwrap_or(0);
         let windows = self.windows(count)?;
         let shared_from = count.saturating_sub(self.number(&["num_kv_shared_layers"]).unwrap_or(0));
-        let mamba = self.product(&["mamba_n_heads", "mamba_d_head", "mamba_d_state"]);
-        let linear = ["linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"];
-        let linear = self.product(&linear);
+        // Gemma 4: layers that attend in full have heads of their own.
+        let full_dim = self.width(&["global_head_dim"])?.unwrap_or(dim);
+        let full_kv = self.width(&["num_global_key_value_heads"])?;
+        let full_kv =
+            full_kv.filter(|_| self.flag("attention_k_eq_v") != Some(false)).unwrap_or(kv_heads);
+        let states = [
+            ["mamba_n_heads", "mamba_d_head", "mamba_d_state"],
+            ["mamba_num_heads", "mamba_head_dim", "ssm_state_size"],
+            ["linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"],
+        ];
+        let state_elements =
+            states.iter().map(|names| self.product(names)).find(|&n| n > 0).unwrap_or(0);
         let taps = self.number(&["conv_L_cache"]).unwrap_or(1).clamp(1, MAX_WIDTH);
         let layer = |n: u64| match (self.layer_type(n), latent) {
             _ if self.is_encoder() => Attention::Encoder { heads, head_dim: dim },
-            (Some("mamba"), _) => Attention::Recurrent { state_elements: mamba },
-            (Some("linear_attention"), _) => Attention::Recurrent { state_elements: linear },
+            (Some("mamba" | "linear_attention"), _) => Attention::Recurrent { state_elements },
+            (Some("mlp" | "moe"), _) => Attention::None,
             (Some("conv"), _) => {
                 Attention::Recurrent { state_elements: u64::from(hidden) * (taps - 1) }
             }
             (_, Some(kv_lora_rank)) => Attention::Mla { heads, kv_lora_rank, rope_dim },
-            _ => Attention::Gqa {
-                heads,
-                kv_heads,
-                key_dim: dim,
-                value_dim: dim,
-                window: windows[n as usize],
-                shared: n >= shared_from,
-            },
+            _ => {
+                let (window, shared) = (windows[n as usize], n >= shared_from);
+                let (dim, kv_heads) =
+                    if window.is_some() { (dim, kv_heads) } else { (full_dim, full_kv) };
+                Attention::Gqa { heads, kv_heads, key_dim: dim, value_dim: dim, window, shared }
+            }
         };
         Ok((0..count).map(layer).collect())
     }
 
     fn layer_type(&self, n: u64) -> Option<&str> {
-        self.0.get("layer_types")?.as_array()?.get(usize::try_from(n).ok()?)?.as_str()
+        let n = usize::try_from(n).ok()?;
+        let list = ["layer_types", "layers_block_type"].into_iter().find_map(|k| self.0.get(k));
+        if let Some(kinds) = list.and_then(Value::as_array) {
+            return kinds.get(n)?.as_str();
+        }
+        // Nemotron-H: one letter a layer.
+        if let Some(letters) = self.0.get("hybrid_override_pattern").and_then(Value::as_str) {
+            return Some(match letters.as_bytes().get(n)? {
+                b'M' => "mamba",
+                b'*' => "full_attention",
+                _ => "mlp",
+            });
+        }
+        let interval = self.number(&["full_attention_interval"]).filter(|&i| i > 0)? as usize;
+        (!(n + 1).is_multiple_of(interval)).then_some("linear_attention")
     }
 
     fn windows(&self, count: u64) -> Result<Vec<Option<u32>>, String> {
@@ -145,7 +167,8 @@ impl Config {
         let Some(window) = window.filter(|_| self.flag("use_sliding_window") != Some(false)) else {
             return Ok(none);
         };
-        let by_architecture = layer_windows(self.model_type(), Some(window), count);
+        let by_architecture: Vec<_> =
+            (0..count).map(|n| layer_window(self.model_type(), Some(window), n)).collect();
         let period = self.number(&["sliding_window_pattern"]).filter(|&p| p > 0);
         Ok((0..count)
             .map(|n| {
@@ -165,5 +188,64 @@ impl Config {
 
     fn product(&self, names: &[&str]) -> u64 {
         names.iter().fold(1u64, |n, name| n.saturating_mul(self.number(&[name]).unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn layers(config: Value) -> Vec<Attention> {
+        let Value::Object(map) = config else { panic!("an object") };
+        Config(map).spec(Path::new("config.json")).unwrap().model.layers
+    }
+
+    fn full(kv_heads: u32, dim: u32, shared: bool) -> Attention {
+        let (heads, window) = (8, None);
+        Attention::Gqa { heads, kv_heads, key_dim: dim, value_dim: dim, window, shared }
+    }
+
+    /// Gemma 4: full layers are wider, the last ones keep no cache; the shape lies one level down.
+    #[test]
+    fn full_layers_have_heads_of_their_own() {
+        let text = json!({
+            "model_type": "gemma4_text", "num_hidden_layers": 3, "hidden_size": 1536,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+            "global_head_dim": 512, "num_global_key_value_heads": 2, "attention_k_eq_v": true,
+            "num_kv_shared_layers": 1, "sliding_window": 512,
+            "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+        });
+        let found = layers(json!({ "model_type": "gemma4", "text_config": text }));
+        let window = Some(512);
+        let windowed = Attention::Gqa {
+            heads: 8,
+            kv_heads: 4,
+            key_dim: 256,
+            value_dim: 256,
+            window,
+            shared: false,
+        };
+        assert_eq!(found, [windowed, full(2, 512, false), full(2, 512, true)]);
+    }
+
+    /// Qwen3.5 says how often a layer attends, Nemotron-H what each layer is.
+    #[test]
+    fn hybrids_say_which_layers_attend_in_their_own_ways() {
+        let qwen = layers(json!({
+            "model_type": "qwen3_5_text", "num_hidden_layers": 4, "full_attention_interval": 4,
+            "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256,
+            "linear_num_value_heads": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
+        }));
+        let state = |n| Attention::Recurrent { state_elements: n };
+        assert_eq!(qwen[..3], [state(524_288), state(524_288), state(524_288)]);
+        assert_eq!(qwen[3], full(2, 256, false));
+        let nemotron = layers(json!({
+            "model_type": "nemotron_h", "num_hidden_layers": 3, "hybrid_override_pattern": "ME*",
+            "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 128,
+            "mamba_num_heads": 64, "mamba_head_dim": 64, "ssm_state_size": 128,
+        }));
+        assert_eq!(nemotron, [state(524_288), Attention::None, full(2, 128, false)]);
     }
 }

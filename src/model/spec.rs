@@ -77,6 +77,8 @@ pub enum Attention {
     Recurrent { state_elements: u64 },
     /// Bidirectional attention of an encoder: nothing is kept between calls.
     Encoder { heads: u32, head_dim: u32 },
+    /// Feed-forward only (Nemotron-H): nothing is kept.
+    None,
 }
 
 /// A model's shape, enough to plan memory and predict speed.

@@ -90,7 +90,7 @@ impl FromStr for KvPrecision {
 /// Layers that cache alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KvGroup {
-    /// `full attention`, `sliding window 1024`, `latent`, `recurrent`, `shared`, `encoder`.
+    /// `full attention`, `sliding window 1024`, `latent`, `recurrent`, `shared`, `encoder`, `none`.
     pub kind: String,
     pub layers: u32,
     /// Positions kept; 0 for a recurrent state.
@@ -271,7 +271,8 @@ fn layer_cache(layer: &Attention, context: u64, kv: KvPrecision) -> (u64, u64) {
         Attention::Recurrent { state_elements } => (0, state_elements.saturating_mul(4)),
         Attention::Gqa { shared: true, .. }
         | Attention::Parallel { .. }
-        | Attention::Encoder { .. } => (0, 0),
+        | Attention::Encoder { .. }
+        | Attention::None => (0, 0),
     }
 }
 
@@ -285,6 +286,7 @@ fn cache_kind(layer: &Attention) -> String {
         // Taken apart by `caches`.
         Attention::Parallel { .. } => "parallel".to_owned(),
         Attention::Encoder { .. } => "encoder".to_owned(),
+        Attention::None => "none".to_owned(),
     }
 }
 
@@ -313,7 +315,7 @@ fn heads(layer: &Attention) -> u32 {
         | Attention::Parallel { heads, .. }
         | Attention::Mla { heads, .. }
         | Attention::Encoder { heads, .. } => heads,
-        Attention::Recurrent { .. } => 0,
+        Attention::Recurrent { .. } | Attention::None => 0,
     }
 }
 

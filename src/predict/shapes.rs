@@ -123,7 +123,7 @@ pub(super) fn attention(spec: &ModelSpec, positions: f64) -> f64 {
             // Half of the prompt on the average for the others, all of it here.
             f64::from(heads) * 2.0 * f64::from(head_dim) * 2.0 * positions
         }
-        Attention::Recurrent { .. } => 0.0,
+        Attention::Recurrent { .. } | Attention::None => 0.0,
     };
     spec.layers.iter().map(layer).sum()
 }

@@ -1,9 +1,9 @@
 //! Decoder stacks: attention of every kind, dense and expert feed-forward, state-space mixers.
 
-use super::traits::{QkNorm, Traits};
-use super::{Tensors, layer, shape_head_widths, times};
+use super::traits::{Delta, QkNorm, Traits};
+use super::{Tensors, layer, times};
 use crate::catalog::entry::Shape;
-use crate::formats::gguf::layer_windows;
+use crate::formats::gguf::layer_window;
 use crate::model::Attention;
 
 pub(super) fn build(s: &Shape, a: &Traits, t: &mut Tensors) {
@@ -12,15 +12,33 @@ pub(super) fn build(s: &Shape, a: &Traits, t: &mut Tensors) {
     if !s.tied && s.vocabulary > 0 && s.architecture != "gemma-embedding" {
         t.add("output.weight", &[s.hidden, s.vocabulary]);
     }
+    if s.per_layer > 0 {
+        let all = times(s.per_layer, s.layers);
+        t.add("per_layer_token_embd.weight", &[all, s.vocabulary]);
+        t.linear("per_layer_model_proj", s.hidden, all, false);
+        t.norm("per_layer_proj_norm", s.per_layer, false);
+    }
     for n in 0..s.layers {
         mixer(s, a, n, t);
         feed_forward(s, a, n, t);
-        if s.architecture == "gemma3n" {
-            gemma3n_layer(s, n, t);
+        if s.per_layer > 0 {
+            t.linear(&layer(n, "inp_gate"), s.hidden, s.per_layer, false);
+            t.linear(&layer(n, "proj"), s.per_layer, s.hidden, false);
+            t.norm(&layer(n, "post_norm"), s.hidden, false);
+        }
+        match s.architecture.as_str() {
+            "gemma3n" => gemma3n_layer(s, n, t),
+            "gemma4" => t.add(layer(n, "layer_output_scale.weight"), &[1]),
+            _ => {}
         }
     }
     match s.architecture.as_str() {
-        "gemma3n" => gemma3n_globals(s, t),
+        "gemma3n" => {
+            t.add("altup_proj.weight", &[s.hidden, s.hidden, ALTUP - 1]);
+            t.add("altup_unembd_proj.weight", &[s.hidden, s.hidden, ALTUP - 1]);
+        }
+        // Shared by the layers that attend in full.
+        "gemma4" => t.add("rope_freqs.weight", &[s.full_head_dim / 2]),
         "gemma-embedding" => {
             // Two dense layers on the pooled output: width x 4 and back.
             t.add("dense_2.weight", &[s.hidden, times(s.hidden, 4)]);
@@ -32,21 +50,16 @@ pub(super) fn build(s: &Shape, a: &Traits, t: &mut Tensors) {
 
 /// How each layer keeps its context.
 pub(super) fn layers(s: &Shape, a: &Traits) -> Vec<Attention> {
-    let window = (s.window > 0).then_some(s.window);
-    let windows = layer_windows(&s.architecture, window, u64::from(s.layers));
-    let dim = s.head_width();
-    let (heads, kv_heads) = (s.heads, s.kv_heads);
     let state_elements = state_elements(s);
+    let heads = s.heads;
     (0..s.layers)
         .map(|n| {
+            let (dim, kv_heads, window) = head(s, n);
             if a.parallel {
-                Attention::Parallel {
-                    heads,
-                    kv_heads,
-                    key_dim: dim,
-                    value_dim: dim,
-                    state_elements,
-                }
+                let (key_dim, value_dim) = (dim, dim);
+                Attention::Parallel { heads, kv_heads, key_dim, value_dim, state_elements }
+            } else if s.ffn_layers.contains(&n) {
+                Attention::None
             } else if !attends(s, n) {
                 Attention::Recurrent { state_elements }
             } else if a.encoder {
@@ -54,16 +67,27 @@ pub(super) fn layers(s: &Shape, a: &Traits) -> Vec<Attention> {
             } else if s.kv_lora > 0 {
                 Attention::Mla { heads, kv_lora_rank: s.kv_lora, rope_dim: s.rope_dim }
             } else {
-                let window = windows.get(n as usize).copied().flatten();
-                let shared = s.architecture == "gemma3n" && n >= GEMMA3N_OWN_CACHE;
+                let shared = shares_cache(s, n);
                 Attention::Gqa { heads, kv_heads, key_dim: dim, value_dim: dim, window, shared }
             }
         })
         .collect()
 }
 
-/// Layers from this one on reuse an earlier layer's cache (llama.cpp, `gemma3n`).
-const GEMMA3N_OWN_CACHE: u32 = 20;
+/// Width of a head, key-value heads and window of a layer.
+fn head(s: &Shape, n: u32) -> (u32, u32, Option<u32>) {
+    let window = (s.window > 0).then_some(s.window);
+    let window = match s.window_period {
+        0 => layer_window(&s.architecture, window, u64::from(n)),
+        period => window.filter(|_| (n + 1) % period != 0),
+    };
+    let full = |wide: u32, windowed| if wide > 0 && window.is_none() { wide } else { windowed };
+    (full(s.full_head_dim, s.head_width()), full(s.full_kv_heads, s.kv_heads), window)
+}
+
+fn shares_cache(s: &Shape, n: u32) -> bool {
+    n >= s.layers - s.shared_kv_layers.min(s.layers)
+}
 
 fn attends(s: &Shape, n: u32) -> bool {
     s.attention_layers.is_empty() || s.attention_layers.contains(&n)
@@ -83,21 +107,20 @@ fn mixer(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
     if a.attn_norm {
         t.norm(&layer(n, "attn_norm"), s.hidden, false);
     }
-    if !attends(s, n) && s.conv_taps > 0 {
-        t.add(layer(n, "shortconv.conv.weight"), &[s.conv_taps, s.hidden]);
-        t.linear(&layer(n, "shortconv.in_proj"), s.hidden, times(s.hidden, 3), false);
-        t.linear(&layer(n, "shortconv.out_proj"), s.hidden, s.hidden, false);
+    if s.ffn_layers.contains(&n) {
         return;
     }
-    if a.parallel || !attends(s, n) {
-        state_space(s, a, n, t);
-    }
-    if !attends(s, n) {
-        return;
-    }
-    match s.kv_lora {
-        0 => attention(s, a, n, t),
-        _ => latent_attention(s, n, t),
+    match (attends(s, n), a.delta) {
+        (false, _) if s.conv_taps > 0 => short_convolution(s, n, t),
+        (false, Some(delta)) => delta_net(s, delta, n, t),
+        (false, None) => state_space(s, a, n, t),
+        (true, _) if s.kv_lora > 0 => latent_attention(s, n, t),
+        (true, _) => {
+            if a.parallel {
+                state_space(s, a, n, t);
+            }
+            attention(s, a, n, t);
+        }
     }
     if a.post_attention_norm {
         t.norm(&layer(n, "post_attention_norm"), s.hidden, false);
@@ -105,13 +128,17 @@ fn mixer(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
 }
 
 fn attention(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
-    let (dim, q, kv) = shape_head_widths(s);
+    let (dim, kv_heads, window) = head(s, n);
+    let (q, kv) = (times(s.heads, dim), times(kv_heads, dim));
     if a.fused_qkv {
         t.linear(&layer(n, "attn_qkv"), s.hidden, q + 2 * kv, a.qkv_bias);
     } else {
-        t.linear(&layer(n, "attn_q"), s.hidden, q, a.qkv_bias);
+        let gates = if a.gated_query { q } else { 0 };
+        t.linear(&layer(n, "attn_q"), s.hidden, q + gates, a.qkv_bias);
         t.linear(&layer(n, "attn_k"), s.hidden, kv, a.qkv_bias);
-        t.linear(&layer(n, "attn_v"), s.hidden, kv, a.qkv_bias);
+        if !s.keys_as_values || window.is_some() {
+            t.linear(&layer(n, "attn_v"), s.hidden, kv, a.qkv_bias);
+        }
     }
     t.linear(&layer(n, "attn_output"), q, s.hidden, a.output_bias);
     let norms = match a.qk_norm {
@@ -144,6 +171,31 @@ fn latent_attention(s: &Shape, n: u32, t: &mut Tensors) {
     t.linear(&layer(n, "attn_output"), times(s.heads, s.value_dim), s.hidden, false);
 }
 
+fn short_convolution(s: &Shape, n: u32, t: &mut Tensors) {
+    t.add(layer(n, "shortconv.conv.weight"), &[s.conv_taps, s.hidden]);
+    t.linear(&layer(n, "shortconv.in_proj"), s.hidden, times(s.hidden, 3), false);
+    t.linear(&layer(n, "shortconv.out_proj"), s.hidden, s.hidden, false);
+}
+
+/// Groups are key heads, `ssm_heads` value heads; all are as wide as the state.
+fn delta_net(s: &Shape, delta: Delta, n: u32, t: &mut Tensors) {
+    let channels = s.ssm_inner + 2 * times(s.ssm_groups, s.ssm_state);
+    t.linear(&layer(n, "attn_qkv"), s.hidden, channels, false);
+    t.linear(&layer(n, "attn_gate"), s.hidden, s.ssm_inner, false);
+    t.add(layer(n, "ssm_conv1d.weight"), &[s.ssm_conv, channels]);
+    t.add(layer(n, "ssm_dt.bias"), &[s.ssm_heads]);
+    t.add(layer(n, "ssm_a"), &[s.ssm_heads]);
+    match delta {
+        Delta::Joined => t.linear(&layer(n, "ssm_ba"), s.hidden, times(s.ssm_heads, 2), false),
+        Delta::Apart => {
+            t.linear(&layer(n, "ssm_beta"), s.hidden, s.ssm_heads, false);
+            t.linear(&layer(n, "ssm_alpha"), s.hidden, s.ssm_heads, false);
+        }
+    }
+    t.norm(&layer(n, "ssm_norm"), s.ssm_state, false);
+    t.linear(&layer(n, "ssm_out"), s.ssm_inner, s.hidden, false);
+}
+
 fn state_space(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
     let channels = s.ssm_inner + 2 * times(s.ssm_groups, s.ssm_state);
     t.linear(&layer(n, "ssm_in"), s.hidden, s.ssm_inner + channels + s.ssm_heads, false);
@@ -160,25 +212,40 @@ fn state_space(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
 }
 
 fn feed_forward(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
+    if !s.ffn_layers.is_empty() && !s.ffn_layers.contains(&n) {
+        return;
+    }
     if a.ffn_norm {
         t.norm(&layer(n, "ffn_norm"), s.hidden, false);
     }
-    if s.experts > 0 && n >= s.dense_layers {
+    let width = if s.wide_shared && shares_cache(s, n) { times(s.ffn, 2) } else { s.ffn };
+    // Gemma 4's experts stand beside the dense network.
+    let both = s.architecture == "gemma4";
+    let routed = s.experts > 0 && n >= s.dense_layers;
+    if !routed || both {
+        dense(s, a, n, "", width, t);
+    }
+    if routed {
         experts(s, a, n, t);
-    } else if a.fused_gate {
-        t.linear(&layer(n, "ffn_up"), s.hidden, times(s.ffn, 2), false);
-        t.linear(&layer(n, "ffn_down"), s.ffn, s.hidden, false);
-    } else {
-        gated(s, n, "", s.ffn, t);
+    }
+    if routed && both {
+        t.add(layer(n, "ffn_gate_inp.scale"), &[s.hidden]);
+        t.add(layer(n, "ffn_down_exps.scale"), &[s.experts]);
+        for norm in ["pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"] {
+            t.norm(&layer(n, norm), s.hidden, false);
+        }
     }
     if a.post_ffn_norm {
         t.norm(&layer(n, "post_ffw_norm"), s.hidden, false);
     }
 }
 
-fn gated(s: &Shape, n: u32, suffix: &str, width: u32, t: &mut Tensors) {
-    t.linear(&layer(n, &format!("ffn_gate{suffix}")), s.hidden, width, false);
-    t.linear(&layer(n, &format!("ffn_up{suffix}")), s.hidden, width, false);
+fn dense(s: &Shape, a: &Traits, n: u32, suffix: &str, width: u32, t: &mut Tensors) {
+    let up = if a.fused_gate { times(width, 2) } else { width };
+    if !a.fused_gate && !a.no_gate {
+        t.linear(&layer(n, &format!("ffn_gate{suffix}")), s.hidden, width, false);
+    }
+    t.linear(&layer(n, &format!("ffn_up{suffix}")), s.hidden, up, false);
     t.linear(&layer(n, &format!("ffn_down{suffix}")), width, s.hidden, false);
 }
 
@@ -187,42 +254,31 @@ fn experts(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
     if s.router_bias {
         t.add(layer(n, "exp_probs_b.bias"), &[s.experts]);
     }
-    for (name, input, output) in [
-        ("ffn_gate_exps", s.hidden, s.expert_ffn),
-        ("ffn_up_exps", s.hidden, s.expert_ffn),
-        ("ffn_down_exps", s.expert_ffn, s.hidden),
-    ] {
+    let (gate, up) = match (a.fused_experts, a.no_gate) {
+        (true, _) => (None, ("ffn_gate_up_exps", times(s.expert_ffn, 2))),
+        (_, true) => (None, ("ffn_up_exps", s.expert_ffn)),
+        _ => (Some(("ffn_gate_exps", s.expert_ffn)), ("ffn_up_exps", s.expert_ffn)),
+    };
+    let ups = gate.into_iter().chain([up]).map(|(name, width)| (name, s.hidden, width));
+    for (name, input, output) in ups.chain([("ffn_down_exps", s.expert_ffn, s.hidden)]) {
         t.add(layer(n, &format!("{name}.weight")), &[input, output, s.experts]);
         if a.expert_bias {
             t.add(layer(n, &format!("{name}.bias")), &[output, s.experts]);
         }
     }
     if s.shared_ffn > 0 {
-        gated(s, n, "_shexp", s.shared_ffn, t);
+        dense(s, a, n, "_shexp", s.shared_ffn, t);
         if a.shared_gate {
             t.add(layer(n, "ffn_gate_inp_shexp.weight"), &[s.hidden]);
         }
     }
 }
 
-// Gemma 3n: widths of its per-layer embeddings, AltUp streams and LAuReL ranks (`gemma3n.cpp`).
-const PER_LAYER: u32 = 256;
+// Gemma 3n: its AltUp streams and LAuReL ranks (`gemma3n.cpp`).
 const ALTUP: u32 = 4;
 const LAUREL: u32 = 64;
 
-fn gemma3n_globals(s: &Shape, t: &mut Tensors) {
-    let all = times(PER_LAYER, s.layers);
-    t.add("per_layer_token_embd.weight", &[all, s.vocabulary]);
-    t.linear("per_layer_model_proj", s.hidden, all, false);
-    t.norm("per_layer_proj_norm", PER_LAYER, false);
-    t.add("altup_proj.weight", &[s.hidden, s.hidden, ALTUP - 1]);
-    t.add("altup_unembd_proj.weight", &[s.hidden, s.hidden, ALTUP - 1]);
-}
-
 fn gemma3n_layer(s: &Shape, n: u32, t: &mut Tensors) {
-    t.linear(&layer(n, "inp_gate"), s.hidden, PER_LAYER, false);
-    t.linear(&layer(n, "proj"), PER_LAYER, s.hidden, false);
-    t.norm(&layer(n, "post_norm"), s.hidden, false);
     t.add(layer(n, "altup_correct_coef.weight"), &[ALTUP, ALTUP]);
     t.add(layer(n, "altup_correct_scale.weight"), &[s.hidden]);
     t.add(layer(n, "altup_predict_coef.weight"), &[ALTUP, ALTUP * ALTUP]);

@@ -4,7 +4,7 @@ mod decoder;
 mod encoder;
 mod traits;
 
-use super::entry::{Entry, Shape};
+use super::entry::Entry;
 use crate::formats::gguf::role_of;
 use crate::model::{ModelSpec, Role, TensorSpec};
 
@@ -118,9 +118,4 @@ fn times(a: u32, b: u32) -> u32 {
 
 fn layer(n: u32, part: &str) -> String {
     format!("blk.{n}.{part}")
-}
-
-fn shape_head_widths(s: &Shape) -> (u32, u32, u32) {
-    let dim = s.head_width();
-    (dim, times(s.heads, dim), times(s.kv_heads, dim))
 }

@@ -140,6 +140,7 @@ fn layer_text(layer: &Attention) -> String {
         Attention::Encoder { heads, head_dim } => {
             format!("{heads} heads, width {head_dim}, both directions")
         }
+        Attention::None => "feed-forward only".to_owned(),
     }
 }
 

@@ -25,7 +25,11 @@ impl Mixture {
     /// For a model's shape; `None` for a precision that is no GGUF type.
     pub fn of_spec(precision: Precision, spec: &ModelSpec) -> Option<Self> {
         let layers = u32::try_from(spec.layers.len()).unwrap_or(u32::MAX);
-        let group = match spec.layers.first() {
+        // llama.cpp asks the first layer; Qwen's hybrids state one number for all.
+        let asked = |l: &&Attention| {
+            !spec.architecture.starts_with("qwen3") || !matches!(l, Attention::Recurrent { .. })
+        };
+        let group = match spec.layers.iter().find(asked) {
             Some(
                 &Attention::Gqa { heads, kv_heads, .. }
                 | &Attention::Parallel { heads, kv_heads, .. },
@@ -40,10 +44,18 @@ impl Mixture {
 
     /// For a file; `None` for a precision that is no GGUF type.
     pub fn of_file(precision: Precision, gguf: &Gguf) -> Option<Self> {
-        let number =
-            |key: &str| gguf.arch(key).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
+        // The first layer's, where each has its own.
+        let number = |key: &str| {
+            let one = gguf.arch(key).and_then(Value::as_u64);
+            let first = || {
+                let all = gguf.ints(&format!("{}.{key}", gguf.architecture()), 1 << 12);
+                all.ok()??.first().and_then(|&n| u64::try_from(n).ok())
+            };
+            one.or_else(first).and_then(|n| u32::try_from(n).ok())
+        };
         let heads = number("attention.head_count").unwrap_or(1);
-        let group = heads / number("attention.head_count_kv").unwrap_or(heads).max(1);
+        let group = heads.checked_div(number("attention.head_count_kv").unwrap_or(heads));
+        let group = group.unwrap_or(0);
         let numbers = ["block_count", "expert_count"].map(|key| number(key).unwrap_or(0));
         let names = gguf.tensors.iter().map(|t| t.name.as_str());
         Self::new(precision, [numbers[0], numbers[1], group], names)

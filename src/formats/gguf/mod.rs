@@ -19,5 +19,5 @@ pub(crate) use shape::role_of;
 pub use shape::to_spec;
 pub use types::{GgmlType, TYPES, ggml_type, ggml_type_named};
 pub use value::{Array, Encoded, Value, ValueType};
-pub(crate) use windows::layer_windows;
+pub(crate) use windows::layer_window;
 pub use write::{GgufWriter, TensorDecl};

@@ -158,6 +158,7 @@ impl Reader<'_> {
         let dims = self.head_dims(heads.iter().copied().max().unwrap_or(0))?;
         let windows = self.windows(count)?;
         let recurrent = self.recurrent(count, &kv)?;
+        let no_mixer = self.no_mixer(count)?;
         let state = self.state_elements(heads.iter().copied().max().unwrap_or(0))?;
         let first_shared = self.first_shared(count);
         let parallel = self.gguf.architecture() == "falcon-h1";
@@ -170,6 +171,8 @@ impl Reader<'_> {
                 if parallel {
                     let state_elements = state;
                     Attention::Parallel { heads, kv_heads, key_dim, value_dim, state_elements }
+                } else if kv_heads == 0 && no_mixer[i] {
+                    Attention::None
                 } else if recurrent[i] {
                     Attention::Recurrent { state_elements: state }
                 } else if !self.causal() {
@@ -242,6 +245,14 @@ impl Reader<'_> {
             Some(n) => (0..layers).map(|i| !(i + 1).is_multiple_of(n)).collect(),
             None => kv_heads.iter().map(|&n| n == 0).collect(),
         })
+    }
+
+    /// Layers of Nemotron-H either mix or feed forward: those that feed forward have no mixer.
+    fn no_mixer(&self, layers: u64) -> Result<Vec<bool>, FormatError> {
+        let single = self.gguf.architecture().starts_with("nemotron_h");
+        let widths = self.per_layer("feed_forward_length", layers)?.filter(|_| single);
+        let none = || vec![false; layers as usize];
+        Ok(widths.map_or_else(none, |widths| widths.iter().map(|&w| w > 0).collect()))
     }
 
     /// Elements of one recurrent layer's state: convolution rows plus the state proper (llama.cpp's `n_embd_r + n_embd_s`).

@@ -327,6 +327,13 @@ fn layers_are_recurrent_latent_shared_or_parallel_as_the_file_says() {
     let recurrent = |l: &Attention| matches!(l, Attention::Recurrent { .. });
     assert_eq!(next.iter().map(recurrent).collect::<Vec<_>>(), [true, true, true, false]);
 
+    // Mamba, feed-forward, attention.
+    let kv = ("attention.head_count_kv", Encoded::i32s(&[0, 0, 2]));
+    let ff = ("feed_forward_length", Encoded::i32s(&[0, 64, 0]));
+    let nemotron = kinds("nemotron_h", 3, &[&ssm[..], &[kv, ff]].concat());
+    assert_eq!(nemotron[..2], [Attention::Recurrent { state_elements }, Attention::None]);
+    assert!(matches!(nemotron[2], Attention::Gqa { kv_heads: 2, .. }));
+
     let falcon = kinds("falcon-h1", 1, &ssm);
     assert!(
         matches!(falcon[0], Attention::Parallel { kv_heads: 2, state_elements: s, .. } if s == state_elements)

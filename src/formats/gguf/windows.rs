@@ -53,18 +53,8 @@ pub(super) fn is_windowed(layer: u64, period: u64, dense_first: bool) -> bool {
     }
 }
 
-/// The window of each layer of an architecture, as a file without a pattern of its own would have it.
-pub(crate) fn layer_windows(
-    architecture: &str,
-    window: Option<u32>,
-    layers: u64,
-) -> Vec<Option<u32>> {
-    let default = window_default(architecture);
-    let window = window.or(default.and_then(|d| d.window));
-    (0..layers)
-        .map(|i| {
-            let d = default?;
-            is_windowed(i, d.period, d.dense_first).then_some(window).flatten()
-        })
-        .collect()
+/// The window of a layer of an architecture, as a file without a pattern of its own would have it.
+pub(crate) fn layer_window(architecture: &str, window: Option<u32>, layer: u64) -> Option<u32> {
+    let d = window_default(architecture)?;
+    window.or(d.window).filter(|_| is_windowed(layer, d.period, d.dense_first))
 }
