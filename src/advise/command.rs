@@ -15,11 +15,25 @@ use crate::predict::KvPrecision;
 pub enum ModelSource {
     /// A file here.
     File { path: PathBuf },
-    /// A hub repository, `owner/name`; the second is a repository with GGUF files.
-    Hub { repository: String, gguf: Option<String> },
+    /// Hub repositories, `owner/name`: of the original weights, and those with GGUF files.
+    Hub { original: Option<String>, gguf: Vec<GgufFiles> },
     /// Only a name or a size.
     None,
 }
+
+/// A repository and the precisions it is known to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GgufFiles {
+    pub repository: String,
+    pub precisions: Vec<Precision>,
+}
+
+/// Makes the GGUF that no known repository has.
+const CONVERT: &str = "git clone --depth 1 https://github.com/ggml-org/llama.cpp && \
+    pip install -r llama.cpp/requirements/requirements-convert_hf_to_gguf.txt && \
+    hf download {hub} --local-dir {name} && \
+    python llama.cpp/convert_hf_to_gguf.py {name} --outtype bf16 --outfile {name}-source.gguf && \
+    llama-quantize {name}-source.gguf {file} {precision} && ";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -62,17 +76,20 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) 
         .map(|ch| if ch.is_ascii_alphanumeric() || ".-_".contains(ch) { ch } else { '-' })
         .collect();
     let file = format!("{name}-{}.gguf", c.precision);
-    let gguf_source = match source {
-        ModelSource::File { path } => format!("-m {}", quote(&path.to_string_lossy())),
-        ModelSource::Hub { gguf: Some(repository), .. } => {
-            format!("-hf {}", quote(&format!("{repository}:{}", c.precision)))
+    let (original, published) = match source {
+        ModelSource::Hub { original, gguf } => {
+            (original.as_ref(), gguf.iter().find(|g| g.precisions.contains(&c.precision)))
         }
+        _ => (None, None),
+    };
+    let gguf_source = match (source, published) {
+        (ModelSource::File { path }, _) => format!("-m {}", quote(&path.to_string_lossy())),
+        (_, Some(g)) => format!("-hf {}", quote(&format!("{}:{}", g.repository, c.precision))),
         _ => format!("-m {file}"),
     };
-    let hub = match source {
-        ModelSource::Hub { repository, .. } => quote(repository),
-        _ => "HF_REPOSITORY".to_owned(),
-    };
+    let converted = original.is_some() && published.is_none() && template.contains("{source}");
+    let template = if converted { format!("{CONVERT}{template}") } else { template.to_owned() };
+    let hub = original.map_or_else(|| "HF_REPOSITORY".to_owned(), |r| quote(r));
     let kv = match input.request.kv {
         KvPrecision::F16 => String::new(),
         kv => format!(" --cache-type-k {kv} --cache-type-v {kv}"),
@@ -82,7 +99,8 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) 
         ModelSource::File { path } => quote(&path.to_string_lossy()),
         _ => format!("{name}.onnx"),
     };
-    let pairs: [(&str, String); 15] = [
+    let pairs: [(&str, String); 16] = [
+        ("{file}", file),
         ("{source}", gguf_source),
         ("{hub}", hub),
         ("{name_py}", name.replace(['-', '.'], "_")),
@@ -99,7 +117,7 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) 
         ("{kv_flags}", kv),
         ("{onnx}", onnx),
     ];
-    pairs.iter().fold(template.to_owned(), |t, (k, v)| t.replace(k, v))
+    pairs.iter().fold(template, |t, (k, v)| t.replace(k, v))
 }
 
 /// One thread a fast core: hyper-threads and small cores slow the others down at every barrier.

@@ -18,7 +18,7 @@ mod sensitivity;
 
 pub use candidate::{Candidate, Rejection};
 pub use catalogue::{CatalogueChoice, advise_catalogue};
-pub use command::{Commands, ModelSource, commands_of};
+pub use command::{Commands, GgufFiles, ModelSource, commands_of};
 pub use decide::{Input, advise, walk};
 pub use draw::{document, mermaid, svg, text};
 pub use evidence::{Evidence, Measured};

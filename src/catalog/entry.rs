@@ -29,6 +29,13 @@ pub struct Entry {
     pub package: Vec<PackageSource>,
 }
 
+impl Entry {
+    /// Hub repository of the original weights: the first word of `source` where it is one.
+    pub fn original(&self) -> Option<&str> {
+        self.source.split_whitespace().next().filter(|r| r.matches('/').count() == 1)
+    }
+}
+
 /// A repository on the Hugging Face hub, for people; `{precision}` in `file` stands for one of `precisions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -228,6 +228,19 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
+    /// Commands of frameworks that convert the original weights need it.
+    #[test]
+    fn language_models_name_the_repository_of_their_weights() {
+        let catalog = catalog();
+        let llms = catalog.entries().iter().filter(|e| e.kind == ModelKind::Llm);
+        for entry in llms {
+            let name = entry.original().unwrap_or_default();
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+            let good = name.ends_with(char::is_alphanumeric) && name.chars().all(plain);
+            assert!(good && !name.contains("GGUF"), "{}: `{name}`", entry.name);
+        }
+    }
+
     /// Numbers of tensors that llama.cpp counted in these models' files.
     #[test]
     fn shapes_have_as_many_tensors_as_the_files() {

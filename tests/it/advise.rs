@@ -432,3 +432,29 @@ fn the_commands_for_a_graph_that_is_a_file_name_that_file() {
     let file = model.to_str().unwrap();
     assert!(run.contains(file) && !run.contains("HF_REPOSITORY"), "{answer:#}");
 }
+
+#[test]
+fn a_gguf_that_no_repository_has_is_made_from_the_original_weights() {
+    let output = crate::support::edge_advisor()
+        .args(["recommend", "gemma-4-26b-a4b", "--device", "rtx-4090", "--framework", "llama.cpp"])
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runners_up = answer["runners_up"].as_array().unwrap();
+    let choices = runners_up.iter().chain([&answer["pick"]]);
+    let mut made = Vec::new();
+    for choice in choices {
+        let run = choice["commands"]["run"].as_str().unwrap();
+        let precision = choice["precision"].as_str().unwrap();
+        let published = precision == "Q4_K_M";
+        assert_eq!(run.contains("-hf lmstudio-community/gemma-4-26B-A4B-it-GGUF:"), published);
+        let quantized = format!(
+            "llama-quantize gemma-4-26b-a4b-source.gguf gemma-4-26b-a4b-{precision}.gguf {precision} &&"
+        );
+        assert_eq!(run.contains(&quantized), !published, "{run}");
+        assert_eq!(run.contains("hf download google/gemma-4-26B-A4B-it --local-dir"), !published);
+        made.push(published);
+    }
+    assert!(made.contains(&true) && made.contains(&false), "both ways were seen: {made:?}");
+}

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::super::{CliError, Output, calibrate};
 use super::args::{DeviceArgs, RecommendArgs};
 use crate::advise::{
-    Evidence, FrameworkState, Frameworks, Input, ModelSource, QualityTable, Request, Rules, States,
+    Evidence, FrameworkState, Frameworks, GgufFiles, Input, ModelSource, QualityTable, Request,
+    Rules, States,
 };
 use crate::backend::{self, Availability};
 use crate::catalog::{self, Catalog, Entry};
@@ -185,13 +186,14 @@ fn from_file(path: &Path) -> Result<Model, CliError> {
 }
 
 fn hub_source(entry: &Entry) -> ModelSource {
-    let gguf = entry.hub.iter().find(|h| h.file.ends_with(".gguf")).map(|h| h.repository.clone());
-    // `source` starts with the repository of the original weights.
-    let original = entry.source.split_whitespace().next().filter(|r| r.matches('/').count() == 1);
-    match (original, &gguf) {
-        (Some(r), _) => ModelSource::Hub { repository: r.to_owned(), gguf },
-        (None, Some(g)) => ModelSource::Hub { repository: g.clone(), gguf },
-        (None, None) => ModelSource::None,
+    let files = entry.hub.iter().filter(|h| h.file.ends_with(".gguf"));
+    let gguf: Vec<_> = files
+        .map(|h| GgufFiles { repository: h.repository.clone(), precisions: h.precisions.clone() })
+        .collect();
+    let original = entry.original().map(str::to_owned);
+    match original.is_none() && gguf.is_empty() {
+        true => ModelSource::None,
+        false => ModelSource::Hub { original, gguf },
     }
 }
 
