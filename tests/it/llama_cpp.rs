@@ -1,5 +1,6 @@
 //! llama.cpp on a real model: the pinned library, its variants, and what it must never be given.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use edge_advisor::backend::{
     self, Backend, BackendError, OpenRequest, PrepareRequest, Session, TextSession,
 };
+use edge_advisor::catalog::{Catalog, Entry, SynthesizeError, build, synthesize};
 use edge_advisor::formats::gguf::{Encoded, Gguf, GgufWriter, TensorDecl, to_spec};
 use edge_advisor::model::{CaseOutcome, Metric, Precision, Variant, Workload};
 use edge_advisor::predict::{KvPrecision, PlanFor, memory_plan};
@@ -224,6 +226,75 @@ fn the_memory_plan_is_what_is_allocated() {
         let off = planned as f64 / allocated as f64 - 1.0;
         assert!(off.abs() < 0.05, "{precision}: {:.1} % off {parts:?}", off * 100.0);
     }
+}
+
+/// The library checks every tensor's name and shape, so it tells whether the catalogue's shapes are a file's.
+#[test]
+fn each_architecture_of_the_catalogue_runs_in_small() {
+    let Some((backend, ..)) = installed() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("small.gguf");
+    let mut seen = BTreeSet::new();
+    for entry in Catalog::load_with(None).unwrap().entries() {
+        let Some(small) = in_small(entry) else { continue };
+        let architecture = build(&small).architecture;
+        if seen.contains(&architecture) {
+            continue;
+        }
+        let make = |n| synthesize(&small, Precision::Q8_0, Some(n), &path, &mut |_, _| {});
+        let made = match make(build(&small).layers.len().min(15) as u32) {
+            Err(SynthesizeError::Layers { least, .. }) => make(least),
+            made => made,
+        };
+        if matches!(made, Err(SynthesizeError::Architecture { .. })) {
+            continue;
+        }
+        made.unwrap_or_else(|e| panic!("{}: {e}", entry.name));
+        let variant = as_it_is(&path, Precision::Q8_0);
+        let mut session = open(backend, &request(variant, 256, &[]))
+            .unwrap_or_else(|e| panic!("{}: {e}", entry.name));
+        let rows = all_logits(session.as_mut(), &[17, 400, 3]);
+        assert!(rows.iter().flatten().all(|x| x.is_finite()), "{}", entry.name);
+        let spec = to_spec(&Gguf::open(&path).unwrap()).unwrap();
+        assert_eq!(spec.layers, build(&small).layers[..spec.layers.len()], "{}", entry.name);
+        let (kv, backend, cpu_isa) = (KvPrecision::F16, "llama.cpp", &[][..]);
+        let plan =
+            memory_plan(&spec, &PlanFor { precision: None, context: 256, kv, backend, cpu_isa });
+        let kept = session.facts().kv_cache_bytes.unwrap() as f64;
+        // A cache behind a shorter window is padded by a batch.
+        let least =
+            if plan.kv_groups.iter().all(|g| [0, 256].contains(&g.positions)) { 0.98 } else { 0.5 };
+        let share = plan.kv_cache as f64 / kept;
+        assert!((least..1.02).contains(&share), "{}: {share} of {kept} planned", entry.name);
+        seen.insert(architecture);
+    }
+    assert!(seen.len() >= 25, "{seen:?}");
+}
+
+/// The entry with narrow layers and few of everything, but as many layers and kinds of them.
+fn in_small(entry: &Entry) -> Option<Entry> {
+    let mut entry = entry.clone();
+    let shape = entry.shape.as_mut()?;
+    // Mixers of four times fewer heads; Granite's are twice as wide as the layer.
+    let (twice, width) = (shape.ssm_inner == 2 * shape.hidden, shape.head_width().clamp(64, 256));
+    shape.kv_heads = if shape.kv_heads == shape.heads { 4 } else { 2 };
+    (shape.heads, shape.hidden) = (4, 4 * width);
+    let fewer = if twice { shape.ssm_inner / (2 * shape.hidden) } else { 4 };
+    shape.ssm_groups = shape.ssm_groups.div_ceil(4);
+    shape.ssm_heads /= fewer.max(1);
+    shape.ssm_inner /= fewer.max(1);
+    shape.full_kv_heads = shape.full_kv_heads.min(1);
+    let alike = shape.expert_ffn == shape.ffn;
+    shape.expert_ffn = shape.expert_ffn.min(if alike { 256 } else { 128 });
+    shape.ffn = shape.ffn.min(256);
+    shape.shared_ffn = shape.shared_ffn.min(128);
+    (shape.experts, shape.experts_used) = (shape.experts.min(8), shape.experts_used.min(2));
+    // The first 15 layers are kept, five of them then read an earlier cache.
+    if shape.shared_kv_layers > 0 {
+        shape.shared_kv_layers = shape.layers - 10;
+    }
+    shape.vocabulary = shape.vocabulary.min(2048);
+    Some(entry)
 }
 
 #[test]

@@ -211,14 +211,24 @@ fn state_space(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
     t.linear(&layer(n, "ssm_out"), s.ssm_inner, s.hidden, false);
 }
 
+/// Width of a layer's feed-forward network, an expert's where it has no other; 0 where it has none.
+pub(in crate::catalog) fn ffn_width(s: &Shape, n: u32) -> u32 {
+    match s.ffn {
+        _ if !s.ffn_layers.is_empty() && !s.ffn_layers.contains(&n) => 0,
+        0 => s.expert_ffn,
+        width if s.wide_shared && shares_cache(s, n) => times(width, 2),
+        width => width,
+    }
+}
+
 fn feed_forward(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
-    if !s.ffn_layers.is_empty() && !s.ffn_layers.contains(&n) {
+    let width = ffn_width(s, n);
+    if width == 0 {
         return;
     }
     if a.ffn_norm {
         t.norm(&layer(n, "ffn_norm"), s.hidden, false);
     }
-    let width = if s.wide_shared && shares_cache(s, n) { times(s.ffn, 2) } else { s.ffn };
     // Gemma 4's experts stand beside the dense network.
     let both = s.architecture == "gemma4";
     let routed = s.experts > 0 && n >= s.dense_layers;

@@ -4,9 +4,11 @@ mod decoder;
 mod encoder;
 mod traits;
 
-use super::entry::Entry;
+pub(super) use decoder::ffn_width;
+
+use super::entry::{Entry, Shape};
 use crate::formats::gguf::role_of;
-use crate::model::{ModelSpec, Role, TensorSpec};
+use crate::model::{Attention, ModelSpec, Role, TensorSpec};
 
 /// The model's spec: every tensor with its shape, no bytes. A network known by totals only has one tensor.
 pub fn build(entry: &Entry) -> ModelSpec {
@@ -34,12 +36,15 @@ pub fn build(entry: &Entry) -> ModelSpec {
         experts: shape.experts,
         experts_used: shape.experts_used,
         tied_output: shape.tied,
-        layers: match encoder::layers(shape) {
-            Some(layers) => layers,
-            None => decoder::layers(shape, traits::of(&shape.architecture)),
-        },
+        layers: layers(shape),
         tensors: t.list,
     }
+}
+
+/// How each layer keeps its context.
+pub(super) fn layers(shape: &Shape) -> Vec<Attention> {
+    let decoder = || decoder::layers(shape, traits::of(&shape.architecture));
+    encoder::layers(shape).unwrap_or_else(decoder)
 }
 
 /// True where [`build`] knows the architecture's tensors.

@@ -1,7 +1,9 @@
 //! The metadata a runtime needs to load the file: hyperparameters and a tokenizer of the exact vocabulary size.
 
+use crate::catalog::build::{ffn_width, layers};
 use crate::catalog::entry::Shape;
 use crate::formats::gguf::Encoded;
+use crate::model::Attention;
 
 type Keys = Vec<(String, Encoded)>;
 
@@ -18,37 +20,105 @@ pub(super) fn keys(name: &str, s: &Shape) -> Keys {
 
 fn hyperparameters(s: &Shape, keys: &mut Keys) {
     let arch = &s.architecture;
-    let dim = s.head_width();
-    let mut int = |key: &str, value: u32| {
-        if value > 0 {
-            keys.push((format!("{arch}.{key}"), Encoded::u32(value)));
-        }
-    };
-    int("block_count", s.layers);
-    int("context_length", u32::try_from(s.context).unwrap_or(u32::MAX));
-    int("embedding_length", s.hidden);
-    int("feed_forward_length", if s.ffn > 0 { s.ffn } else { s.expert_ffn });
-    int("attention.head_count", s.heads);
-    int("attention.head_count_kv", s.kv_heads);
-    int("attention.key_length", dim);
-    int("attention.value_length", dim);
-    int("rope.dimension_count", dim);
-    int("vocab_size", s.vocabulary);
-    int("attention.sliding_window", s.window);
-    int("expert_count", s.experts);
-    int("expert_used_count", s.experts_used);
-    int("expert_feed_forward_length", s.expert_ffn);
-    int("expert_shared_feed_forward_length", s.shared_ffn);
-    let float = |key: &str, value: f64| (format!("{arch}.{key}"), Encoded::f32(value as f32));
+    let mut add = |key: &str, value: Encoded| keys.push((format!("{arch}.{key}"), value));
     let epsilon = if s.norm_epsilon > 0.0 { s.norm_epsilon } else { 1e-5 };
-    // One family reads the first, the other the second.
-    keys.push(float("attention.layer_norm_rms_epsilon", epsilon));
-    keys.push(float("attention.layer_norm_epsilon", epsilon));
-    if s.rope_base > 0.0 {
-        keys.push(float("rope.freq_base", s.rope_base));
+    let (key_length, value_length) = match s.kv_lora {
+        0 => (s.full_head_dim.max(s.head_width()), s.full_head_dim.max(s.head_width())),
+        rank => (rank + s.rope_dim, rank),
+    };
+    let windowed = |value| if s.full_head_dim > 0 { value } else { 0 };
+    let interval = s.attention_layers.first().map_or(0, |first| first + 1);
+    let numbers = [
+        ("block_count", s.layers),
+        ("context_length", u32::try_from(s.context).unwrap_or(u32::MAX)),
+        ("embedding_length", s.hidden),
+        ("attention.head_count", s.heads),
+        ("attention.key_length", key_length),
+        ("attention.value_length", value_length),
+        ("attention.key_length_swa", windowed(s.head_width())),
+        ("attention.value_length_swa", windowed(s.head_width())),
+        ("attention.sliding_window", s.window),
+        ("attention.shared_kv_layers", s.shared_kv_layers),
+        ("attention.q_lora_rank", s.q_lora),
+        ("attention.kv_lora_rank", s.kv_lora),
+        ("attention.key_length_mla", if s.kv_lora > 0 { s.nope_dim + s.rope_dim } else { 0 }),
+        ("attention.value_length_mla", s.value_dim),
+        ("full_attention_interval", if is_delta(s) { interval } else { 0 }),
+        ("rope.dimension_count", rotated(s)),
+        ("rope.dimension_count_swa", windowed(s.head_width())),
+        ("vocab_size", s.vocabulary),
+        ("expert_count", s.experts),
+        ("expert_used_count", s.experts_used),
+        ("expert_feed_forward_length", s.expert_ffn),
+        ("expert_shared_feed_forward_length", s.shared_ffn),
+        ("expert_shared_count", s.shared_ffn.checked_div(s.expert_ffn).unwrap_or(0)),
+        ("expert_gating_func", if s.router_bias { SIGMOID } else { 0 }),
+        ("leading_dense_block_count", s.dense_layers),
+        ("interleave_moe_layer_step", s.experts.min(1)),
+        ("shortconv.l_cache", s.conv_taps),
+        ("ssm.conv_kernel", s.ssm_conv),
+        ("ssm.inner_size", s.ssm_inner),
+        ("ssm.state_size", s.ssm_state),
+        ("ssm.time_step_rank", s.ssm_heads),
+        ("ssm.group_count", s.ssm_groups),
+    ];
+    for (key, value) in numbers.into_iter().filter(|(_, value)| *value > 0) {
+        add(key, Encoded::u32(value));
     }
-    if arch == "cohere2" {
-        keys.push(float("logit_scale", 0.25));
+    let spec = layers(s);
+    let kv_heads = spec.iter().map(|l| match *l {
+        Attention::Gqa { kv_heads, .. } | Attention::Parallel { kv_heads, .. } => kv_heads,
+        Attention::Mla { .. } => 1,
+        Attention::Encoder { heads, .. } => heads,
+        // Told by the interval, not by heads.
+        Attention::Recurrent { .. } if is_delta(s) => s.kv_heads,
+        Attention::Recurrent { .. } | Attention::None => 0,
+    });
+    add("attention.head_count_kv", per_layer(kv_heads));
+    add("feed_forward_length", per_layer((0..s.layers).map(|n| ffn_width(s, n))));
+    if arch == "gemma4" {
+        add("embedding_length_per_layer_input", Encoded::u32(s.per_layer));
+    }
+    if s.window_period > 0 {
+        let windows = spec.iter().map(|l| matches!(l, Attention::Gqa { window: Some(_), .. }));
+        add("attention.sliding_window_pattern", Encoded::bools(&windows.collect::<Vec<_>>()));
+    }
+    if arch.starts_with("qwen35") {
+        add("rope.dimension_sections", Encoded::i32s(&[11, 11, 10, 0]));
+    }
+    // One family reads the first, the other the second.
+    add("attention.layer_norm_rms_epsilon", Encoded::f32(epsilon as f32));
+    add("attention.layer_norm_epsilon", Encoded::f32(epsilon as f32));
+    if s.rope_base > 0.0 {
+        add("rope.freq_base", Encoded::f32(s.rope_base as f32));
+    }
+    if arch == "granite" {
+        add("logit_scale", Encoded::f32(1.0));
+    }
+}
+
+/// llama.cpp's number for routers that score by a sigmoid.
+const SIGMOID: u32 = 2;
+
+fn is_delta(s: &Shape) -> bool {
+    s.architecture.starts_with("qwen35") || s.architecture == "qwen3next"
+}
+
+/// Values of a head that positions rotate.
+fn rotated(s: &Shape) -> u32 {
+    match s.kv_lora {
+        0 if is_delta(s) => s.head_width() / 4,
+        0 => s.full_head_dim.max(s.head_width()),
+        _ => s.rope_dim,
+    }
+}
+
+/// One number where all layers have the same.
+fn per_layer(values: impl Iterator<Item = u32>) -> Encoded {
+    let values: Vec<u32> = values.collect();
+    match values.first() {
+        Some(&first) if values.iter().all(|&v| v == first) => Encoded::u32(first),
+        _ => Encoded::i32s(&values.iter().map(|&v| v as i32).collect::<Vec<_>>()),
     }
 }
 

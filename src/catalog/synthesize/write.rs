@@ -11,14 +11,40 @@ use crate::catalog::entry::Entry;
 use crate::catalog::{Shape, build};
 use crate::formats::gguf::{GgufWriter, Mixture, TensorDecl, base, ggml_type};
 use crate::formats::{FormatError, histogram};
-use crate::model::{Precision, Role, TypeCount};
+use crate::model::{Attention, Precision, Role, TypeCount};
 
 const BUFFER: usize = 4 << 20;
 
 /// Architectures whose files a runtime loads from the metadata we write.
-const ARCHITECTURES: [&str; 14] = [
-    "llama", "smollm3", "granite", "ernie4_5", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma2",
-    "gemma3", "phi3", "gpt-oss", "olmo2", "olmoe",
+const ARCHITECTURES: [&str; 28] = [
+    "llama",
+    "smollm3",
+    "granite",
+    "granitehybrid",
+    "ernie4_5",
+    "ernie4_5-moe",
+    "qwen2",
+    "qwen2moe",
+    "qwen3",
+    "qwen3moe",
+    "qwen3next",
+    "qwen35",
+    "qwen35moe",
+    "gemma2",
+    "gemma3",
+    "gemma4",
+    "phi3",
+    "gpt-oss",
+    "olmo2",
+    "olmoe",
+    "mistral3",
+    "llama4",
+    "deepseek2",
+    "lfm2",
+    "lfm2moe",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "seed_oss",
 ];
 
 /// What was written.
@@ -36,8 +62,10 @@ pub enum SynthesizeError {
     Architecture { name: String, architecture: String },
     #[error("{precision} is not a GGUF precision that can be synthesised")]
     Precision { precision: Precision },
-    #[error("{layers} layers asked for, `{name}` has {have}")]
-    Layers { name: String, layers: u32, have: u32 },
+    #[error(
+        "{layers} layers asked for, `{name}` has {have} and cannot run with fewer than {least}"
+    )]
+    Layers { name: String, layers: u32, least: u32, have: u32 },
     #[error(transparent)]
     Format(#[from] FormatError),
 }
@@ -52,7 +80,7 @@ impl SynthesizeError {
             Self::Precision { .. } => {
                 "Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, Q3_K_M, Q2_K, IQ4_XS, MXFP4, F16 are some".into()
             }
-            Self::Layers { have, .. } => format!("give a number from 1 to {have}"),
+            Self::Layers { least, have, .. } => format!("give a number from {least} to {have}"),
             Self::Format(e) => e.hint().into(),
         }
     }
@@ -122,25 +150,43 @@ fn cut(entry: &Entry, layers: Option<u32>) -> Result<(Entry, Shape), SynthesizeE
     };
     let mut entry_cut = entry.clone();
     let shape = entry_cut.shape.as_mut().ok_or_else(|| unknown("graph"))?;
-    if !ARCHITECTURES.contains(&shape.architecture.as_str()) || shape.vocabulary < 2 {
+    // llama.cpp tells models of this kind without a compressed query by their number of layers.
+    let lite = shape.kv_lora > 0 && shape.q_lora == 0;
+    let offered = ARCHITECTURES.contains(&shape.architecture.as_str()) && !lite;
+    if !offered || shape.vocabulary < 2 {
         return Err(unknown(&shape.architecture));
     }
     if let Some(layers) = layers {
-        if layers == 0 || layers > shape.layers {
+        // Runtimes expect one layer at least that attends to all positions.
+        let attends = |l: &Attention| {
+            !matches!(l, Attention::None | Attention::Recurrent { .. })
+                && !matches!(l, Attention::Gqa { window: Some(_), .. })
+        };
+        let least = build(entry).layers.iter().position(attends).map_or(1, |n| n as u32 + 1);
+        if layers < least || layers > shape.layers {
             let (name, have) = (entry.name.clone(), shape.layers);
-            return Err(SynthesizeError::Layers { name, layers, have });
+            return Err(SynthesizeError::Layers { name, layers, least, have });
         }
+        // The first layers are kept: those that read an earlier cache go first.
+        let own = shape.layers - shape.shared_kv_layers.min(shape.layers);
+        shape.shared_kv_layers = layers.saturating_sub(own);
+        shape.attention_layers.retain(|&n| n < layers);
+        shape.ffn_layers.retain(|&n| n < layers);
         shape.layers = layers;
     }
     let shape = shape.clone();
     Ok((entry_cut, shape))
 }
 
-/// Norms pass their input through and biases add nothing, so that activations stay finite.
+/// Norms and scales pass their input through, biases add nothing and states decay, so that activations stay finite.
 fn constant(name: &str, role: Role) -> Option<f32> {
+    let ends = |part: &str| name.ends_with(part);
     match role {
         Role::Norm => Some(1.0),
-        _ if name.ends_with(".bias") || name.contains("attn_sinks") => Some(0.0),
+        _ if ends(".bias") || name.contains("attn_sinks") => Some(0.0),
+        _ if ends("scale") || ends("_scale.weight") || ends("rope_freqs.weight") => Some(1.0),
+        _ if ends(".ssm_a") => Some(-1.0),
+        _ if ends(".ssm_d") => Some(1.0),
         _ => None,
     }
 }
@@ -169,15 +215,17 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         let catalog = Catalog::load_with(None).unwrap();
         let path = dir.path().join("s.gguf");
-        for (name, precision) in [
-            ("smollm2-135m", Precision::Q4_K_M),
-            ("qwen3-0.6b", Precision::IQ2_XXS),
-            ("gemma-3-270m", Precision::Q8_0),
+        for (name, precision, layers) in [
+            ("smollm2-135m", Precision::Q4_K_M, 2),
+            ("qwen3-0.6b", Precision::IQ2_XXS, 2),
+            ("qwen3.5-0.8b", Precision::Q4_K_M, 5),
+            ("lfm2.5-350m", Precision::Q4_0, 4),
+            ("gemma-3-270m", Precision::Q8_0, 6),
         ] {
             let entry = catalog.get(name).unwrap();
-            let made = synthesize(entry, precision, Some(2), &path, &mut |_, _| {}).unwrap();
+            let made = synthesize(entry, precision, Some(layers), &path, &mut |_, _| {}).unwrap();
             let read = to_spec(&Gguf::open(&path).unwrap()).unwrap();
-            let (cut, _) = cut(entry, Some(2)).unwrap();
+            let (cut, _) = cut(entry, Some(layers)).unwrap();
             let wanted = build(&cut);
             assert_eq!((read.layers, read.parameters), (wanted.layers, wanted.parameters));
             assert_eq!((read.vocabulary, read.hidden), (wanted.vocabulary, wanted.hidden));
