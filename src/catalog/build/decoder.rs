@@ -79,7 +79,7 @@ fn head(s: &Shape, n: u32) -> (u32, u32, Option<u32>) {
     let window = (s.window > 0).then_some(s.window);
     let window = match s.window_period {
         0 => layer_window(&s.architecture, window, u64::from(n)),
-        period => window.filter(|_| (n + 1) % period != 0),
+        period => window.filter(|_| !(n + 1).is_multiple_of(period)),
     };
     let full = |wide: u32, windowed| if wide > 0 && window.is_none() { wide } else { windowed };
     (full(s.full_head_dim, s.head_width()), full(s.full_kv_heads, s.kv_heads), window)
