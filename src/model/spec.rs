@@ -116,6 +116,13 @@ impl ModelSpec {
         self.experts > 0
     }
 
+    /// True for a table of which a token reads one row: embeddings, unless they are the output head as well.
+    pub fn looks_up(&self, t: &TensorSpec) -> bool {
+        const ALWAYS: [&str; 3] = ["per_layer", "position", "token_types"];
+        let head = self.tied_output && !ALWAYS.iter().any(|part| t.name.contains(part));
+        t.role == Role::Embedding && !head
+    }
+
     /// Bytes of all tensors as stored; 0 for a catalogue entry.
     pub fn stored_bytes(&self) -> u64 {
         self.tensors.iter().map(|t| t.bytes).sum()

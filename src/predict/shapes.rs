@@ -139,7 +139,7 @@ impl Weights {
             let n = t.elements() as f64 / 1e9;
             match t.role {
                 Role::Expert => w.experts += n,
-                Role::Embedding if !spec.tied_output => w.looked_up += n,
+                _ if spec.looks_up(t) => w.looked_up += n,
                 _ => w.read += n,
             }
             match t.role {
@@ -248,5 +248,8 @@ mod tests {
         let dense = find("Llama-3.1-8B", 8.03).unwrap().weights.unwrap();
         // All but the embedding table of 0.525e9 of 8.03e9 parameters.
         assert!((dense.token_bytes(1.0, None) - 0.9346).abs() < 1e-3);
+        // The table is the head, too, but the layers' own tables of 2.82e9 of 7.52e9 are looked up.
+        let tied = find("gemma-4-E4B-it", 7.52).unwrap().weights.unwrap();
+        assert!((tied.token_bytes(1.0, None) - 0.625).abs() < 1e-3);
     }
 }

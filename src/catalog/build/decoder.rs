@@ -134,7 +134,7 @@ fn attention(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
         t.linear(&layer(n, "attn_qkv"), s.hidden, q + 2 * kv, a.qkv_bias);
     } else {
         let gates = if a.gated_query { q } else { 0 };
-        t.linear(&layer(n, "attn_q"), s.hidden, q + gates, a.qkv_bias);
+        t.linear(&layer(n, "attn_q"), s.hidden, q.saturating_add(gates), a.qkv_bias);
         t.linear(&layer(n, "attn_k"), s.hidden, kv, a.qkv_bias);
         if !s.keys_as_values || window.is_some() {
             t.linear(&layer(n, "attn_v"), s.hidden, kv, a.qkv_bias);

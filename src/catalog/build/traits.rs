@@ -99,7 +99,6 @@ const TABLE: &[(&str, Traits)] = &[
     ("ernie4_5-moe", LLAMA),
     ("llama4", LLAMA),
     ("mistral3", LLAMA),
-    ("minimax-m2", Traits { qk_norm: QkNorm::Full, ..LLAMA }),
     ("nemotron_h", NEMOTRON_H),
     ("nemotron_h_moe", NEMOTRON_H),
     ("seed_oss", Traits { qkv_bias: true, ffn_norm: false, post_attention_norm: true, ..LLAMA }),

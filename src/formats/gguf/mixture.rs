@@ -106,7 +106,8 @@ impl Mixture {
         let (p, base) = (self.precision, self.base.name);
         let low_s = matches!(p, P::IQ2_S | P::IQ2_M);
         let low = self.is_low();
-        if part == "output" || (self.tied && part == "token_embd") {
+        let embedding = matches!(part, "token_embd" | "per_layer_token_embd");
+        if part == "output" || (self.tied && embedding) {
             return match p {
                 P::Q8_0 | P::Mxfp4 => "Q8_0",
                 _ if !shape[0].is_multiple_of(self.base.block) => "Q8_0",
@@ -120,7 +121,7 @@ impl Mixture {
         let more = more_bits(layer, self.layers);
         match part {
             _ if p == P::Mxfp4 => either(shape.len() > 2, "MXFP4", "Q8_0"),
-            "token_embd" => match p {
+            _ if embedding => match p {
                 P::IQ2_S | P::IQ2_M | P::IQ3_XXS => "IQ3_S",
                 P::TQ1_0 | P::TQ2_0 => "Q4_K",
                 _ if low => "Q2_K",
