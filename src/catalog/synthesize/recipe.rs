@@ -1,10 +1,7 @@
 //! The types and sizes that a model's tensors would have as a GGUF file.
 
-use crate::formats::gguf::{GgmlType, Mixture, ggml_type};
+use crate::formats::gguf::{GgmlType, Mixture, ggml_type_named};
 use crate::model::{ModelSpec, Precision, TensorSpec};
-
-/// `F32`, which everything stays that a mixture leaves alone.
-const PLAIN: u32 = 0;
 
 /// Type and bytes of each tensor in a GGUF of this precision; `None` for a precision or for tensor names of another format.
 pub fn stored_as(spec: &ModelSpec, precision: Precision) -> Option<Vec<(&'static str, u64)>> {
@@ -18,8 +15,9 @@ pub fn stored_as(spec: &ModelSpec, precision: Precision) -> Option<Vec<(&'static
     spec.tensors.iter().map(stored).collect()
 }
 
-/// The type of one tensor.
+/// The type of one tensor. What a mixture leaves alone stays as llama.cpp's converter writes it.
 pub(super) fn stored_type(mixture: &Mixture, t: &TensorSpec) -> &'static GgmlType {
-    let plain = || ggml_type(PLAIN).expect("F32 is a type");
+    let wide = t.name.starts_with("per_layer_model_proj");
+    let plain = || ggml_type_named(if wide { "BF16" } else { "F32" }).expect("both are types");
     mixture.types(&t.name, &t.shape).map_or_else(plain, |(_, used)| used)
 }
