@@ -186,6 +186,11 @@ impl Shape {
         }
         let widths = [
             self.ffn,
+            self.rope_dim,
+            self.nope_dim,
+            self.value_dim,
+            self.conv_taps,
+            self.ssm_conv,
             self.kv_heads,
             self.head_dim,
             self.full_kv_heads,

@@ -145,8 +145,8 @@ impl Config {
 
     fn layer_type(&self, n: u64) -> Option<&str> {
         let n = usize::try_from(n).ok()?;
-        let list = ["layer_types", "layers_block_type"].into_iter().find_map(|k| self.0.get(k));
-        if let Some(kinds) = list.and_then(Value::as_array) {
+        let list = |key| self.0.get(key).and_then(Value::as_array);
+        if let Some(kinds) = list("layer_types").or_else(|| list("layers_block_type")) {
             return kinds.get(n)?.as_str();
         }
         // Nemotron-H: one letter a layer.

@@ -1,10 +1,10 @@
 //! What the library says: caught line by line, never printed, and read for memory sizes and causes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Mutex;
 
-/// Lines kept; a load writes a few hundred above debug level.
+/// Newest lines kept; a load writes a few hundred above debug level.
 const MAX_LINES: usize = 4000;
 const MAX_LINE: usize = 1000;
 const DEBUG: c_int = 1;
@@ -13,13 +13,15 @@ const ERROR: c_int = 4;
 const CONTINUED: c_int = 5;
 
 struct Log {
-    lines: Vec<(c_int, String)>,
+    lines: VecDeque<(c_int, String)>,
+    /// How many older lines were dropped.
+    dropped: usize,
     /// Level of the line under way, for its continuations.
     level: c_int,
     open: bool,
 }
 
-static LOG: Mutex<Log> = Mutex::new(Log { lines: Vec::new(), level: DEBUG, open: false });
+static LOG: Mutex<Log> = Mutex::new(Log::new());
 
 /// The callback handed to `llama_log_set`.
 pub(super) unsafe extern "C" fn capture(level: c_int, text: *const c_char, _: *mut c_void) {
@@ -33,6 +35,15 @@ pub(super) unsafe extern "C" fn capture(level: c_int, text: *const c_char, _: *m
 }
 
 impl Log {
+    const fn new() -> Self {
+        Self { lines: VecDeque::new(), dropped: 0, level: DEBUG, open: false }
+    }
+
+    /// The lines behind a mark that are still kept.
+    fn since(&self, mark: usize) -> impl Iterator<Item = &(c_int, String)> {
+        self.lines.iter().skip(mark.saturating_sub(self.dropped))
+    }
+
     fn add(&mut self, level: c_int, text: &str) {
         let level = if level == CONTINUED { self.level } else { level };
         self.level = level;
@@ -41,14 +52,16 @@ impl Log {
         }
         for piece in text.split_inclusive('\n') {
             let content = piece.trim_end_matches('\n');
-            let full = self.lines.len() >= MAX_LINES;
-            match self.lines.last_mut() {
+            match self.lines.back_mut() {
                 Some((l, line)) if self.open && *l == level => {
                     let room = MAX_LINE.saturating_sub(line.len());
                     line.extend(content.chars().take(room));
                 }
-                _ if full => {}
-                _ => self.lines.push((level, content.chars().take(MAX_LINE).collect())),
+                _ => self.lines.push_back((level, content.chars().take(MAX_LINE).collect())),
+            }
+            if self.lines.len() > MAX_LINES {
+                self.lines.pop_front();
+                self.dropped += 1;
             }
             self.open = !piece.ends_with('\n');
         }
@@ -57,12 +70,12 @@ impl Log {
 
 /// How many lines there are: a mark for [`since`].
 pub(super) fn mark() -> usize {
-    LOG.lock().map_or(0, |log| log.lines.len())
+    LOG.lock().map_or(0, |log| log.dropped + log.lines.len())
 }
 
 /// The lines behind a mark.
 pub(super) fn since(mark: usize) -> Vec<String> {
-    let lines = |log: &Log| log.lines.iter().skip(mark).map(|(_, line)| line.clone()).collect();
+    let lines = |log: &Log| log.since(mark).map(|(_, line)| line.clone()).collect();
     LOG.lock().map_or(Vec::new(), |log| lines(&log))
 }
 
@@ -70,9 +83,7 @@ pub(super) fn since(mark: usize) -> Vec<String> {
 pub(super) fn cause(mark: usize) -> String {
     let Ok(log) = LOG.lock() else { return String::new() };
     let told: Vec<&str> = log
-        .lines
-        .iter()
-        .skip(mark)
+        .since(mark)
         .filter(|(level, line)| matches!(*level, WARN | ERROR) && !line.trim().is_empty())
         .map(|(_, line)| line.trim())
         .collect();
@@ -159,7 +170,7 @@ mod tests {
 
     #[test]
     fn lines_are_joined_and_debug_is_dropped() {
-        let mut log = Log { lines: Vec::new(), level: DEBUG, open: false };
+        let mut log = Log::new();
         log.add(2, "load: ");
         log.add(CONTINUED, "done\nnext\n");
         log.add(DEBUG, "noise\n");
@@ -167,6 +178,16 @@ mod tests {
         log.add(ERROR, "bad\n");
         let lines: Vec<_> = log.lines.iter().map(|(_, l)| l.as_str()).collect();
         assert_eq!(lines, ["load: done", "next", "bad"]);
+    }
+
+    #[test]
+    fn a_full_log_keeps_what_comes_last() {
+        let mut log = Log::new();
+        (0..MAX_LINES + 10).for_each(|n| log.add(2, &format!("{n}\n")));
+        let mark = log.dropped + log.lines.len();
+        log.add(2, "new\n");
+        let behind: Vec<_> = log.since(mark).map(|(_, line)| line.as_str()).collect();
+        assert_eq!((behind, log.lines.len()), (vec!["new"], MAX_LINES));
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub(super) fn layers(shape: &Shape) -> Vec<Attention> {
     encoder::layers(shape).unwrap_or_else(decoder)
 }
 
+/// True where layers that do not attend are gated delta nets.
+pub(super) fn has_delta_nets(shape: &Shape) -> bool {
+    traits::of(&shape.architecture).delta.is_some()
+}
+
 /// True where [`build`] knows the architecture's tensors.
 pub(super) fn is_known(architecture: &str) -> bool {
     encoder::builder(architecture).is_some() || traits::known(architecture)

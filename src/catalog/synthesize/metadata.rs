@@ -1,6 +1,6 @@
 //! The metadata a runtime needs to load the file: hyperparameters and a tokenizer of the exact vocabulary size.
 
-use crate::catalog::build::{ffn_width, layers};
+use crate::catalog::build::{ffn_width, has_delta_nets, layers};
 use crate::catalog::entry::Shape;
 use crate::formats::gguf::Encoded;
 use crate::model::Attention;
@@ -43,7 +43,7 @@ fn hyperparameters(s: &Shape, keys: &mut Keys) {
         ("attention.kv_lora_rank", s.kv_lora),
         ("attention.key_length_mla", if s.kv_lora > 0 { s.nope_dim + s.rope_dim } else { 0 }),
         ("attention.value_length_mla", s.value_dim),
-        ("full_attention_interval", if is_delta(s) { interval } else { 0 }),
+        ("full_attention_interval", if has_delta_nets(s) { interval } else { 0 }),
         ("rope.dimension_count", rotated(s)),
         ("rope.dimension_count_swa", windowed(s.head_width())),
         ("vocab_size", s.vocabulary),
@@ -71,7 +71,7 @@ fn hyperparameters(s: &Shape, keys: &mut Keys) {
         Attention::Mla { .. } => 1,
         Attention::Encoder { heads, .. } => heads,
         // Told by the interval, not by heads.
-        Attention::Recurrent { .. } if is_delta(s) => s.kv_heads,
+        Attention::Recurrent { .. } if has_delta_nets(s) => s.kv_heads,
         Attention::Recurrent { .. } | Attention::None => 0,
     });
     add("attention.head_count_kv", per_layer(kv_heads));
@@ -100,14 +100,10 @@ fn hyperparameters(s: &Shape, keys: &mut Keys) {
 /// llama.cpp's number for routers that score by a sigmoid.
 const SIGMOID: u32 = 2;
 
-fn is_delta(s: &Shape) -> bool {
-    s.architecture.starts_with("qwen35") || s.architecture == "qwen3next"
-}
-
 /// Values of a head that positions rotate.
 fn rotated(s: &Shape) -> u32 {
     match s.kv_lora {
-        0 if is_delta(s) => s.head_width() / 4,
+        0 if has_delta_nets(s) => s.head_width() / 4,
         0 => s.full_head_dim.max(s.head_width()),
         _ => s.rope_dim,
     }
