@@ -119,8 +119,8 @@ impl ModelSpec {
     /// True for a table of which a token reads one row: embeddings, unless they are the output head as well.
     pub fn looks_up(&self, t: &TensorSpec) -> bool {
         const ALWAYS: [&str; 3] = ["per_layer", "position", "token_types"];
-        let head = self.tied_output && !ALWAYS.iter().any(|part| t.name.contains(part));
-        t.role == Role::Embedding && !head
+        let always = || ALWAYS.iter().any(|part| t.name.contains(part));
+        t.role == Role::Embedding && (!self.tied_output || always())
     }
 
     /// Bytes of all tensors as stored; 0 for a catalogue entry.
