@@ -170,6 +170,11 @@ impl Shape {
         }
     }
 
+    /// Of a layer without a window.
+    pub fn full_head_width(&self) -> u32 {
+        self.full_head_dim.max(self.head_width())
+    }
+
     /// Parts of one token's cost cannot be planned without these.
     pub(super) fn check(&self) -> Result<(), String> {
         const MAX: u32 = 1 << 24;

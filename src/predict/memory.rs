@@ -214,7 +214,7 @@ fn tensor_bytes(t: &TensorSpec, precision: Precision) -> u64 {
 
 fn read_per_token(spec: &ModelSpec, t: &TensorSpec, bytes: u64) -> u64 {
     match t.role {
-        Role::Embedding if spec.looks_up(t) => {
+        _ if spec.looks_up(t) => {
             let rows = t.shape.last().copied().unwrap_or(1).max(1);
             bytes / rows
         }

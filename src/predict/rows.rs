@@ -88,7 +88,7 @@ pub(super) fn sample(row: &RawRow, devices: &DeviceTable) -> Result<Sample, Reas
         return Err("larger than the card's memory: split in an unknown way");
     }
     let rules = &settings.shape;
-    let shape = shapes::find(&row.model, size.billions);
+    let shape = shapes::find(&row.model, Some(size.billions));
     let weights = shape.and_then(|s| s.weights);
     let kernel = settings.kernel_in_file(&row.quant, size.bits).map_or("other", |(k, _)| k);
     let stored = settings.kernel(kernel).filter(|_| kernel == EXPERTS_ONLY);
@@ -169,6 +169,7 @@ fn size(row: &RawRow, settings: &Settings) -> Result<Size, Reason> {
     let file = positive(&row.model_size_gib).map(|g| g * GIB);
     let billions = stated
         .or(named)
+        .or_else(|| shapes::find(&row.model, None).map(|s| s.billions))
         .or_else(|| Some(file? * 8.0 / bits? / 1e9))
         .ok_or("neither parameters nor size known")?;
     let bytes = match (file, bits) {
@@ -248,7 +249,8 @@ fn flash(row: &RawRow) -> Option<bool> {
     }
 }
 
-/// Parameter count in a model's name: `Qwen2.5-7B`, `smollm-135M`; the largest, so that `30B-A3B` is 30.
+/// Parameter count in a model's name: `Qwen2.5-7B`, `smollm-135M`; the largest, so that `30B-A3B` is 30. `E2B` is none: those
+/// are what Gemma counts as effective.
 fn named_billions(model: &str) -> Option<f64> {
     words(model).filter_map(billions_word).reduce(f64::max)
 }
@@ -263,7 +265,6 @@ fn words(model: &str) -> impl Iterator<Item = &str> {
 }
 
 fn billions_word(word: &str) -> Option<f64> {
-    let word = word.strip_prefix(['e', 'E']).unwrap_or(word);
     let (digits, unit) = word.split_at(word.len().checked_sub(1)?);
     let scale = match unit {
         "b" | "B" => 1.0,

@@ -17,7 +17,7 @@ const SAME_SIZE: f64 = 1.15;
 pub(super) struct RowShape {
     pub layers: f64,
     pub weights: Option<Weights>,
-    billions: f64,
+    pub billions: f64,
     cache: Cache,
 }
 
@@ -166,11 +166,11 @@ impl Weights {
 }
 
 /// The model that a row names, where its shape is known; `billions` of parameters as the row has them.
-pub(super) fn find(model: &str, billions: f64) -> Option<&'static RowShape> {
+pub(super) fn find(model: &str, billions: Option<f64>) -> Option<&'static RowShape> {
     let name = plain(model);
     let named = table().iter().filter(|(pattern, _)| name.contains(pattern));
     let (_, shape) = named.max_by_key(|(pattern, _)| pattern.len())?;
-    let ratio = billions / shape.billions;
+    let ratio = billions.map_or(1.0, |b| b / shape.billions);
     (ratio.max(1.0 / ratio) <= SAME_SIZE).then_some(shape)
 }
 
@@ -207,7 +207,7 @@ mod tests {
     /// Rows name models in many ways; a size that contradicts the name means that it is another one.
     #[test]
     fn a_row_finds_the_shape_of_its_model() {
-        let layers = |model: &str, billions| find(model, billions).map(|s| s.layers);
+        let layers = |model: &str, billions: f64| find(model, Some(billions)).map(|s| s.layers);
         assert_eq!(layers("llama-2-7b.Q4_K_M", 6.74), Some(32.0));
         assert_eq!(layers("qwen3_4b_instruct_2507", 4.02), Some(36.0));
         assert_eq!(layers("Qwen3-30B-A3B-UD-Q4_K_XL", 30.53), Some(48.0));
@@ -215,41 +215,39 @@ mod tests {
         assert_eq!(layers("gemma-4-31B-it-BF16", 30.7), Some(60.0));
         assert_eq!(layers("llama 3B I2_S - 2 bpw ternary", 7.46), None);
         assert_eq!(layers("RWKV7-1.5B", 1.5), None);
-        let pattern =
-            |p: &String| find(p, table().iter().find(|(q, _)| q == p).unwrap().1.billions);
-        assert!(
-            table().iter().all(|(p, _)| pattern(p).is_some()),
-            "a pattern is never the longest"
-        );
+        let itself = |(pattern, shape): &(String, RowShape)| {
+            find(pattern, None).is_some_and(|found| found.billions == shape.billions)
+        };
+        assert!(table().iter().all(itself), "a pattern is never the longest");
     }
 
     /// Known answers: 16 GiB for Llama-3.1-8B at 131,072 tokens; windows keep no more than they see.
     #[test]
     fn caches_are_exact() {
-        let gib = |model: &str, billions, depth| {
-            find(model, billions).unwrap().cache_bytes(depth) / (1u64 << 30) as f64
+        let gib = |model: &str, billions: f64, depth| {
+            find(model, Some(billions)).unwrap().cache_bytes(depth) / (1u64 << 30) as f64
         };
         assert_eq!(gib("Llama-3.1-8B", 8.03, 131_072.0), 16.0);
         let scout = |depth| gib("Llama-4-Scout-17B-16E-Instruct", 107.77, depth);
         assert_eq!(scout(8192.0), 1.5);
         assert_eq!(scout(16_384.0), 1.5 + 0.375);
-        let llama = find("Llama-3.1-8B", 8.03).unwrap();
+        let llama = find("Llama-3.1-8B", None).unwrap();
         assert_eq!(llama.attention(1000.0), 32.0 * 32.0 * 256.0 * 1000.0);
     }
 
     /// In a file of gpt-oss the experts have 4.25 bits a weight and the rest what is left.
     #[test]
     fn what_a_token_reads_follows_from_the_tensors() {
-        let w = find("gpt-oss-20b", 20.91).unwrap().weights.unwrap();
+        let w = find("gpt-oss-20b", None).unwrap().weights.unwrap();
         let file = 12.1e9;
         let share = |bits| w.token_bytes(file, bits) / file;
         assert!((share(None) - 0.173).abs() < 0.01, "{}", share(None));
         assert!((share(Some(4.25)) - 0.21).abs() < 0.02, "{}", share(Some(4.25)));
-        let dense = find("Llama-3.1-8B", 8.03).unwrap().weights.unwrap();
+        let dense = find("Llama-3.1-8B", None).unwrap().weights.unwrap();
         // All but the embedding table of 0.525e9 of 8.03e9 parameters.
         assert!((dense.token_bytes(1.0, None) - 0.9346).abs() < 1e-3);
         // The table is the head, too, but the layers' own tables of 2.82e9 of 7.52e9 are looked up.
-        let tied = find("gemma-4-E4B-it", 7.52).unwrap().weights.unwrap();
+        let tied = find("gemma-4-E4B-it", None).unwrap().weights.unwrap();
         assert!((tied.token_bytes(1.0, None) - 0.625).abs() < 1e-3);
     }
 }

@@ -202,6 +202,30 @@ fn odd_rows_are_counted_with_their_reason() {
 }
 
 #[test]
+fn a_row_that_states_no_size_has_its_models() {
+    let billions = |model: &str| {
+        let [device_id, backend] = ["snapdragon-8-elite", "npu"].map(str::to_owned);
+        let [quant, test, tok_s_mean] = ["q4_0", "tg@ctx512", "20"].map(str::to_owned);
+        let model = model.to_owned();
+        let row = rows::RawRow {
+            device_id,
+            backend,
+            quant,
+            test,
+            tok_s_mean,
+            model,
+            ..Default::default()
+        };
+        let sample = rows::sample(&row, devices::embedded());
+        sample.map(|s| (s.observation.billions * 100.0).round() / 100.0)
+    };
+    assert_eq!(billions("gemma_4_e2b_it"), Ok(4.65), "not the 2 billion that are effective");
+    assert_eq!(billions("Phi-4"), Ok(14.66));
+    assert_eq!(billions("llama_v3_2_3b"), Ok(3.0), "a name with its size");
+    assert_eq!(billions("IQ2_BN"), Err("neither parameters nor size known"));
+}
+
+#[test]
 fn a_table_without_the_columns_is_an_error_that_names_one() {
     let error = Rows::read("a,b\n1,2\n".as_bytes(), None, false).err().unwrap();
     assert_eq!(error.to_string(), "no column `device_id`");

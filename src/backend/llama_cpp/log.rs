@@ -39,6 +39,11 @@ impl Log {
         Self { lines: VecDeque::new(), dropped: 0, level: DEBUG, open: false }
     }
 
+    /// How many lines there were: a mark for [`Log::since`].
+    fn mark(&self) -> usize {
+        self.dropped + self.lines.len()
+    }
+
     /// The lines behind a mark that are still kept.
     fn since(&self, mark: usize) -> impl Iterator<Item = &(c_int, String)> {
         self.lines.iter().skip(mark.saturating_sub(self.dropped))
@@ -68,9 +73,9 @@ impl Log {
     }
 }
 
-/// How many lines there are: a mark for [`since`].
+/// A mark for [`since`].
 pub(super) fn mark() -> usize {
-    LOG.lock().map_or(0, |log| log.dropped + log.lines.len())
+    LOG.lock().map_or(0, |log| log.mark())
 }
 
 /// The lines behind a mark.
@@ -184,7 +189,7 @@ mod tests {
     fn a_full_log_keeps_what_comes_last() {
         let mut log = Log::new();
         (0..MAX_LINES + 10).for_each(|n| log.add(2, &format!("{n}\n")));
-        let mark = log.dropped + log.lines.len();
+        let mark = log.mark();
         log.add(2, "new\n");
         let behind: Vec<_> = log.since(mark).map(|(_, line)| line.as_str()).collect();
         assert_eq!((behind, log.lines.len()), (vec!["new"], MAX_LINES));

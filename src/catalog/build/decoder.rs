@@ -82,7 +82,7 @@ fn head(s: &Shape, n: u32) -> (u32, u32, Option<u32>) {
         period => window.filter(|_| !(n + 1).is_multiple_of(period)),
     };
     let full = |wide: u32, windowed| if wide > 0 && window.is_none() { wide } else { windowed };
-    (full(s.full_head_dim, s.head_width()), full(s.full_kv_heads, s.kv_heads), window)
+    (full(s.full_head_width(), s.head_width()), full(s.full_kv_heads, s.kv_heads), window)
 }
 
 fn shares_cache(s: &Shape, n: u32) -> bool {
@@ -177,9 +177,14 @@ fn short_convolution(s: &Shape, n: u32, t: &mut Tensors) {
     t.linear(&layer(n, "shortconv.out_proj"), s.hidden, s.hidden, false);
 }
 
+/// What the short convolution of a state-space mixer runs over.
+fn channels(s: &Shape) -> u32 {
+    s.ssm_inner + 2 * times(s.ssm_groups, s.ssm_state)
+}
+
 /// Groups are key heads, `ssm_heads` value heads; all are as wide as the state.
 fn delta_net(s: &Shape, delta: Delta, n: u32, t: &mut Tensors) {
-    let channels = s.ssm_inner + 2 * times(s.ssm_groups, s.ssm_state);
+    let channels = channels(s);
     t.linear(&layer(n, "attn_qkv"), s.hidden, channels, false);
     t.linear(&layer(n, "attn_gate"), s.hidden, s.ssm_inner, false);
     t.add(layer(n, "ssm_conv1d.weight"), &[s.ssm_conv, channels]);
@@ -197,7 +202,7 @@ fn delta_net(s: &Shape, delta: Delta, n: u32, t: &mut Tensors) {
 }
 
 fn state_space(s: &Shape, a: &Traits, n: u32, t: &mut Tensors) {
-    let channels = s.ssm_inner + 2 * times(s.ssm_groups, s.ssm_state);
+    let channels = channels(s);
     t.linear(&layer(n, "ssm_in"), s.hidden, s.ssm_inner + channels + s.ssm_heads, false);
     t.add(layer(n, "ssm_conv1d.weight"), &[s.ssm_conv, channels]);
     t.add(layer(n, "ssm_conv1d.bias"), &[channels]);

@@ -23,7 +23,7 @@ fn hyperparameters(s: &Shape, keys: &mut Keys) {
     let mut add = |key: &str, value: Encoded| keys.push((format!("{arch}.{key}"), value));
     let epsilon = if s.norm_epsilon > 0.0 { s.norm_epsilon } else { 1e-5 };
     let (key_length, value_length) = match s.kv_lora {
-        0 => (s.full_head_dim.max(s.head_width()), s.full_head_dim.max(s.head_width())),
+        0 => (s.full_head_width(), s.full_head_width()),
         rank => (rank + s.rope_dim, rank),
     };
     let windowed = |value| if s.full_head_dim > 0 { value } else { 0 };
@@ -104,7 +104,7 @@ const SIGMOID: u32 = 2;
 fn rotated(s: &Shape) -> u32 {
     match s.kv_lora {
         0 if has_delta_nets(s) => s.head_width() / 4,
-        0 => s.full_head_dim.max(s.head_width()),
+        0 => s.full_head_width(),
         _ => s.rope_dim,
     }
 }
