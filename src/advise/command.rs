@@ -28,13 +28,6 @@ pub struct GgufFiles {
     pub precisions: Vec<Precision>,
 }
 
-/// Makes the GGUF that no known repository has.
-const CONVERT: &str = "git clone --depth 1 https://github.com/ggml-org/llama.cpp && \
-    pip install -r llama.cpp/requirements/requirements-convert_hf_to_gguf.txt && \
-    hf download {hub} --local-dir {name} && \
-    python llama.cpp/convert_hf_to_gguf.py {name} --outtype bf16 --outfile {name}-source.gguf && \
-    llama-quantize {name}-source.gguf {file} {precision} && ";
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Commands {
@@ -43,31 +36,27 @@ pub struct Commands {
     pub run: String,
 }
 
-/// Install and run commands of a choice for a model source.
-pub fn commands_of(input: &Input<'_>, choice: &super::Choice, source: &ModelSource) -> Commands {
-    commands(input, &choice.candidate, source)
-}
-
 /// Install and run commands of a candidate.
-pub(super) fn commands(input: &Input<'_>, c: &Candidate, source: &ModelSource) -> Commands {
+pub(super) fn commands(input: &Input<'_>, c: &Candidate) -> Commands {
     let Some(target) = c.target else {
         return Commands { install: String::new(), run: String::new() };
     };
     let install =
         if c.state.is_ready() { String::new() } else { target.install_on(&input.device.os) };
     let graph = !matches!(input.model.kind, ModelKind::Llm | ModelKind::Multimodal);
-    let here = matches!(source, ModelSource::File { .. });
+    let here = matches!(input.source, ModelSource::File { .. });
     let template = if graph {
         let file = target.run.get("file").filter(|_| here);
         file.or(target.run.get("graph")).or(target.run.get("any"))
     } else {
         target.run.get("any").or(target.run.get("graph"))
     };
-    let run = template.map_or_else(String::new, |t| fill(t, input, c, source));
+    let run = template.map_or_else(String::new, |t| fill(t, input, c));
     Commands { install, run }
 }
 
-fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) -> String {
+fn fill(template: &str, input: &Input<'_>, c: &Candidate) -> String {
+    let source = input.source;
     let name: String = input
         .model
         .name
@@ -87,8 +76,12 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate, source: &ModelSource) 
         (_, Some(g)) => format!("-hf {}", quote(&format!("{}:{}", g.repository, c.precision))),
         _ => format!("-m {file}"),
     };
-    let converted = original.is_some() && published.is_none() && template.contains("{source}");
-    let template = if converted { format!("{CONVERT}{template}") } else { template.to_owned() };
+    let framework = input.frameworks.get(&c.framework);
+    let convert = framework.and_then(|f| f.convert.as_ref());
+    let template = match convert.filter(|_| original.is_some() && published.is_none()) {
+        Some(convert) => format!("{convert} && {template}"),
+        None => template.to_owned(),
+    };
     let hub = original.map_or_else(|| "HF_REPOSITORY".to_owned(), |r| quote(r));
     let kv = match input.request.kv {
         KvPrecision::F16 => String::new(),

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use super::ModelSource;
 use super::candidate::{Candidate, Rejection, enumerate};
 use super::evidence::Evidence;
 use super::facts::Facts;
@@ -83,6 +84,7 @@ pub struct Input<'a> {
     /// False for a profile or a recorded host: nothing can be run now.
     pub device_is_here: bool,
     pub model: &'a ModelSpec,
+    pub source: &'a ModelSource,
     pub request: &'a Request,
     pub frameworks: &'static Frameworks,
     pub rules: &'a Rules,

@@ -36,6 +36,8 @@ pub struct Framework {
     pub licence: String,
     pub platforms: Vec<String>,
     pub source: String,
+    /// Command template: makes a precision's file that no known repository has of the original weights.
+    pub convert: Option<String>,
     #[serde(rename = "target")]
     pub targets: Vec<Target>,
 }

@@ -17,8 +17,8 @@ mod rules;
 mod sensitivity;
 
 pub use candidate::{Candidate, Rejection};
-pub use catalogue::{CatalogueChoice, advise_catalogue};
-pub use command::{Commands, GgufFiles, ModelSource, commands_of};
+pub use catalogue::{CatalogueChoice, Comfort, advise_catalogue};
+pub use command::{Commands, GgufFiles, ModelSource};
 pub use decide::{Input, advise, walk};
 pub use draw::{document, mermaid, svg, text};
 pub use evidence::{Evidence, Measured};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::candidate::{Candidate, Rejection};
-use super::command::{Commands, ModelSource, commands, threads};
+use super::command::{Commands, commands, threads};
 use super::decide::{Input, Judged, gib, overruled};
 use super::facts::Facts;
 use super::rules::Step;
@@ -91,18 +91,6 @@ pub struct Recommendation {
     pub considered: usize,
 }
 
-impl Recommendation {
-    /// Replaces the commands of every choice with those for a model source.
-    pub fn with_source(mut self, input: &Input<'_>, source: &ModelSource) -> Self {
-        let set = |c: &mut Choice| c.commands = commands(input, &c.candidate, source);
-        self.pick.iter_mut().for_each(set);
-        self.ready_now.iter_mut().for_each(set);
-        self.runners_up.iter_mut().for_each(|r| set(&mut r.choice));
-        self.closest.iter_mut().for_each(|(c, _)| set(c));
-        self
-    }
-}
-
 pub(super) fn assemble(
     input: &Input<'_>,
     judged: Judged,
@@ -111,7 +99,7 @@ pub(super) fn assemble(
     let choice = |c: &Candidate| Choice {
         candidate: c.clone(),
         threads: threads(input),
-        commands: commands(input, c, &ModelSource::None),
+        commands: commands(input, c),
     };
     let over = overruled(&judged);
     let feasible: Vec<&Candidate> = judged.candidates.iter().filter(|c| c.feasible()).collect();

@@ -62,5 +62,5 @@ fn walk(args: &TreeArgs, output: &Output) -> Result<Option<Walk>, CliError> {
     }
     let setup = setup(&args.request, output)?;
     let Some(model) = &setup.model else { return Ok(None) };
-    Ok(Some(advise::walk(&setup.input(&model.spec))))
+    Ok(Some(advise::walk(&setup.input(&model.spec, &model.source))))
 }

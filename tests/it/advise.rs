@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use edge_advisor::advise::{
-    self, Evidence, Frameworks, Input, Measured, Objective, QualityTable, Recommendation, Request,
-    Rules, States,
+    self, Evidence, Frameworks, Input, Measured, ModelSource, Objective, QualityTable,
+    Recommendation, Request, Rules, States,
 };
 use edge_advisor::catalog::{self, Catalog};
 use edge_advisor::model::{Device, ModelSpec, Precision};
@@ -58,6 +58,7 @@ fn decide(
         device,
         device_is_here: false,
         model,
+        source: &ModelSource::None,
         request,
         frameworks: Frameworks::embedded(),
         rules: Rules::embedded(),
@@ -457,4 +458,39 @@ fn a_gguf_that_no_repository_has_is_made_from_the_original_weights() {
         made.push(published);
     }
     assert!(made.contains(&true) && made.contains(&false), "both ways were seen: {made:?}");
+}
+
+#[test]
+fn the_catalogues_pick_is_the_most_capable_that_is_comfortable_or_the_nearest_to_it() {
+    let recommend = |words: &[&str]| {
+        let mut command = crate::support::edge_advisor();
+        let output = command.args(["recommend", "--device", "rpi-5"]).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let models = |words: &[&str]| {
+        let words = [words, &["--format", "json"]].concat();
+        let answer: serde_json::Value = serde_json::from_str(&recommend(&words)).unwrap();
+        assert_eq!(answer["best"]["model"], answer["models"][0]["model"]);
+        answer["models"].as_array().unwrap().clone()
+    };
+    let number = |m: &serde_json::Value, key: &str| m[key].as_f64().unwrap();
+
+    let fits = models(&[]);
+    let value = |key: &str| fits[0]["choice"][key]["value"].as_f64().unwrap();
+    assert!(value("decode_tok_s") >= 10.0 && value("ttft_s") <= 10.0, "{:#}", fits[0]);
+    let comfortable = fits.iter().filter(|m| number(m, "slowness") == 1.0);
+    let most = comfortable.map(|m| number(m, "capability")).fold(0.0, f64::max);
+    assert_eq!(number(&fits[0], "capability"), most);
+
+    let slow = ["--bandwidth", "0.2"];
+    let least = |m: &Vec<serde_json::Value>| {
+        m.iter().map(|m| number(m, "slowness")).fold(f64::INFINITY, f64::min)
+    };
+    let fits = models(&slow);
+    assert!(number(&fits[0], "slowness") > 1.0 && number(&fits[0], "slowness") == least(&fits));
+    assert!(
+        recommend(&slow).contains("slower than comfortable (10 tok/s, first token within 10 s)")
+    );
+    assert!(recommend(&["--max-ttft", "3"]).contains("10 tok/s, first token within 3 s"));
 }

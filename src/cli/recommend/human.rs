@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::setup::Setup;
-use crate::advise::{CatalogueChoice, Choice, FrameworkState, Quality, Recommendation};
+use crate::advise::{CatalogueChoice, Choice, Comfort, FrameworkState, Quality, Recommendation};
 use crate::predict::Estimate;
 use crate::report::paragraph;
 
@@ -38,22 +38,24 @@ pub fn catalogue(
     r: &Recommendation,
     fits: &[CatalogueChoice],
     setup: &Setup,
-    floor: f64,
+    comfort: Comfort,
     explain: bool,
 ) -> String {
     let mut t = String::new();
     t.push_str(&device_line(r, setup));
     let _ = writeln!(t, "\nBest model here: {}", clean(&r.model));
-    let speed = |c: &CatalogueChoice| c.choice.candidate.decode_tok_s.as_ref().map(|d| d.value);
-    if fits.first().is_some_and(|c| speed(c).is_some()) {
-        let _ = writeln!(
-            t,
-            "the most capable of the catalogue that writes at {floor:.0} tok/s or more\n"
-        );
-    } else {
-        let _ =
-            writeln!(t, "the most capable of the catalogue that fits; its speed is not known\n");
-    }
+    let Comfort { decode_tok_s, ttft_s } = comfort;
+    let goal = format!("{decode_tok_s} tok/s, first token within {ttft_s} s");
+    let first = &fits[0];
+    let of = "of the catalogue";
+    let _ = match &first.choice.candidate {
+        c if c.decode_tok_s.is_some() && first.slowness > 1.0 => {
+            writeln!(t, "slower than comfortable ({goal});\nthe one {of} that comes nearest\n")
+        }
+        c if c.decode_tok_s.is_some() => writeln!(t, "the most capable {of} for {goal}\n"),
+        c if c.latency_s.is_some() => writeln!(t, "the most capable {of} that fits\n"),
+        _ => writeln!(t, "the most capable {of} that fits; its speed is not known\n"),
+    };
     answer(&mut t, r);
     let _ = writeln!(
         t,

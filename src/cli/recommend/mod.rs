@@ -14,11 +14,12 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use super::{CliError, CliResult, Format, Output, exit};
-use crate::advise::{self, Input, Recommendation};
+use crate::advise::{self, Comfort, Recommendation};
 use crate::model::ModelKind;
 
-/// Below this people wait for the text; the catalogue's pick is the most capable model above it.
-const COMFORTABLE_TOK_S: f64 = 10.0;
+/// Of the catalogue's pick: text as fast as it is read, and a first token before attention is lost (Nielsen, "Usability
+/// Engineering", 1993: ten seconds).
+const COMFORTABLE: Comfort = Comfort { decode_tok_s: 10.0, ttft_s: 10.0 };
 
 pub fn run(args: &RecommendArgs, output: &Output) -> CliResult {
     let mut tried = verify::Tried::new();
@@ -30,7 +31,7 @@ pub fn run(args: &RecommendArgs, output: &Output) -> CliResult {
                 None => catalogue(args, output, &setup),
             };
         };
-        let input = setup.input(&model.spec);
+        let input = setup.input(&model.spec, &model.source);
         let answer = advise::advise(&input).map_err(request_error)?;
         // Measurements may change the pick, which is then measured too: each round tries another one.
         if let Some(count) = args.verify
@@ -38,7 +39,6 @@ pub fn run(args: &RecommendArgs, output: &Output) -> CliResult {
         {
             continue;
         }
-        let answer = answer.with_source(&input, &model.source);
         return print(args, output, &setup, &answer);
     }
 }
@@ -69,14 +69,17 @@ fn print(args: &RecommendArgs, output: &Output, setup: &Setup, r: &Recommendatio
 fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult {
     let kind = args.workload.map_or(ModelKind::Llm, Into::into);
     let entries = setup.catalog.entries().par_iter();
-    let specs: Vec<_> = entries.filter(|e| e.kind == kind).map(setup::named).collect();
-    let Some(any) = specs.first() else {
+    let named = |e| (setup::named(e), setup::hub_source(e));
+    let models: Vec<_> = entries.filter(|e| e.kind == kind).map(named).collect();
+    let Some((any, source)) = models.first() else {
         return Err(CliError::new(exit::NOTHING, "the catalogue has no model of that kind"));
     };
-    let input = Input { ..setup.input(any) };
-    let floor = args.min_decode_tok_s.unwrap_or(COMFORTABLE_TOK_S);
-    let (mut fits, first) = advise::advise_catalogue(&input, &specs, floor);
-    let Some(answer) = first else {
+    let comfort = Comfort {
+        decode_tok_s: args.min_decode_tok_s.unwrap_or(COMFORTABLE.decode_tok_s),
+        ttft_s: args.max_ttft.unwrap_or(COMFORTABLE.ttft_s),
+    };
+    let (fits, answer) = advise::advise_catalogue(&setup.input(any, source), &models, comfort);
+    let Some(answer) = answer else {
         return Err(CliError::new(
             exit::NOTHING,
             format!("no model of the catalogue fits {}", setup.device.name),
@@ -85,17 +88,6 @@ fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult 
             "relax the limits, or name a smaller model; `--explain` with a MODEL shows the numbers",
         ));
     };
-    let sourced = |name: &str| setup.source_of(name);
-    for f in &mut fits {
-        let Some(spec) = specs.iter().find(|s| s.name == f.model) else { continue };
-        f.choice.commands =
-            advise::commands_of(&Input { model: spec, ..input }, &f.choice, &sourced(&f.model));
-    }
-    let Some(spec) = specs.iter().find(|s| s.name == answer.model) else {
-        return Err(CliError::new(exit::UNEXPECTED, "the chosen model is not in the catalogue"));
-    };
-    let source = sourced(&answer.model);
-    let answer = answer.with_source(&Input { model: spec, ..input }, &source);
     match output.format {
         Format::Json => output.json(&serde_json::json!({ "best": answer, "models": fits }))?,
         Format::Markdown => {
@@ -104,7 +96,7 @@ fn catalogue(args: &RecommendArgs, output: &Output, setup: &Setup) -> CliResult 
         }
         Format::Csv => return Err(CliError::usage("recommend prints human, json or markdown")),
         Format::Human => {
-            output.data(&human::catalogue(&answer, &fits, setup, floor, args.explain))?
+            output.data(&human::catalogue(&answer, &fits, setup, comfort, args.explain))?
         }
     }
     Ok(exit::OK)

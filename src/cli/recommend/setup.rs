@@ -37,11 +37,12 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub fn input<'a>(&'a self, model: &'a ModelSpec) -> Input<'a> {
+    pub fn input<'a>(&'a self, model: &'a ModelSpec, source: &'a ModelSource) -> Input<'a> {
         Input {
             device: &self.device,
             device_is_here: self.live,
             model,
+            source,
             request: &self.request,
             frameworks: Frameworks::embedded(),
             rules: Rules::embedded(),
@@ -50,11 +51,6 @@ impl Setup {
             evidence: &self.evidence,
             predictor: &self.predictor,
         }
-    }
-
-    /// Where a catalogue model comes from.
-    pub fn source_of(&self, name: &str) -> ModelSource {
-        self.catalog.get(name).map_or(ModelSource::None, hub_source)
     }
 }
 
@@ -185,7 +181,8 @@ fn from_file(path: &Path) -> Result<Model, CliError> {
     Ok(Model { spec, source: ModelSource::File { path: PathBuf::from(path) }, title })
 }
 
-fn hub_source(entry: &Entry) -> ModelSource {
+/// Where a catalogue model comes from.
+pub fn hub_source(entry: &Entry) -> ModelSource {
     let files = entry.hub.iter().filter(|h| h.file.ends_with(".gguf"));
     let gguf: Vec<_> = files
         .map(|h| GgufFiles { repository: h.repository.clone(), precisions: h.precisions.clone() })
