@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::command::ModelSource;
 use super::decide::Input;
 use super::evidence::Measured;
 use super::facts::snake;
@@ -195,7 +196,8 @@ fn build(
         utility: f64::NEG_INFINITY,
         target: Some(target),
     };
-    if let Some(why) = framework.refuses(input.model, &input.device.os) {
+    let named = *input.source != ModelSource::None;
+    if let Some(why) = framework.refuses(input.model, named, &input.device.os) {
         c.rejections.push(Rejection {
             by: "model".to_owned(),
             why: format!("{} {why}", framework.name),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::candidate::Candidate;
 use super::decide::Input;
-use crate::model::{ModelKind, Precision};
+use crate::model::Precision;
 use crate::predict::KvPrecision;
 
 /// Where the model comes from.
@@ -43,7 +43,7 @@ pub(super) fn commands(input: &Input<'_>, c: &Candidate) -> Commands {
     };
     let install =
         if c.state.is_ready() { String::new() } else { target.install_on(&input.device.os) };
-    let graph = !matches!(input.model.kind, ModelKind::Llm | ModelKind::Multimodal);
+    let graph = !input.model.kind.generates();
     let here = matches!(input.source, ModelSource::File { .. });
     let template = if graph {
         let file = target.run.get("file").filter(|_| here);
@@ -77,6 +77,9 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate) -> String {
         _ => format!("-m {file}"),
     };
     let framework = input.frameworks.get(&c.framework);
+    let text = framework.and_then(|f| f.text.as_ref());
+    let own_name = text.and_then(|t| t.own_name(&input.model.name));
+    let need = text.and_then(|t| t.needs.get(&input.model.architecture));
     let convert = framework.and_then(|f| f.convert.as_ref());
     let template = match convert.filter(|_| original.is_some() && published.is_none()) {
         Some(convert) => format!("{convert} && {template}"),
@@ -92,11 +95,12 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate) -> String {
         ModelSource::File { path } => quote(&path.to_string_lossy()),
         _ => format!("{name}.onnx"),
     };
-    let pairs: [(&str, String); 16] = [
+    let pairs: [(&str, String); 17] = [
         ("{file}", file),
         ("{source}", gguf_source),
         ("{hub}", hub),
-        ("{name_py}", name.replace(['-', '.'], "_")),
+        ("{own_name}", own_name.map_or_else(|| name.replace(['-', '.'], "_"), str::to_owned)),
+        ("{need}", need.map_or_else(String::new, |n| format!(" {}", quote(n)))),
         ("{name}", name),
         ("{precision}", c.precision.to_string()),
         ("{bits}", genai_bits(c.precision).to_owned()),
@@ -122,6 +126,9 @@ pub(super) fn threads(input: &Input<'_>) -> u32 {
 }
 
 fn genai_bits(p: Precision) -> &'static str {
+    if p == Precision::Int4AsymG32 {
+        return "int4 --extra_options is_symmetric=false";
+    }
     match p.bits_per_weight() {
         b if b < 7.0 => "int4",
         b if b < 10.0 => "int8",

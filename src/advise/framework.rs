@@ -30,9 +30,8 @@ pub struct Framework {
     #[serde(default)]
     pub proprietary: bool,
     pub kinds: Vec<ModelKind>,
-    /// Architectures it can run, empty for all.
-    #[serde(default)]
-    pub architectures: Vec<String>,
+    /// Which text models it can run; all of them where nothing is said.
+    pub text: Option<TextModels>,
     pub licence: String,
     pub platforms: Vec<String>,
     pub source: String,
@@ -40,6 +39,22 @@ pub struct Framework {
     pub convert: Option<String>,
     #[serde(rename = "target")]
     pub targets: Vec<Target>,
+}
+
+/// The text models that a framework's converter or runtime knows.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextModels {
+    /// Where the lists are from.
+    pub source: String,
+    /// Architectures as GGUF writes them, empty for all.
+    pub architectures: Vec<String>,
+    /// Names of models that share such an architecture's name and are not known all the same, and of their variants.
+    pub except: Vec<String>,
+    /// Catalogue names and the framework's own, where it has recipes for single models only.
+    pub models: BTreeMap<String, String>,
+    /// A Python requirement by architecture, beside what the command installs.
+    pub needs: BTreeMap<String, String>,
 }
 
 /// One way to run: a kind of processor through an API.
@@ -131,23 +146,50 @@ impl Frameworks {
 }
 
 impl Framework {
-    /// Why it cannot serve this model at all.
-    pub(super) fn refuses(&self, model: &ModelSpec, os: &str) -> Option<String> {
+    /// Why it cannot serve this model at all. `named`: a real model, not one that stands for its size.
+    pub(super) fn refuses(&self, model: &ModelSpec, named: bool, os: &str) -> Option<String> {
         if !self.kinds.contains(&model.kind) {
             return Some(format!("does not run {} models", super::request::kind_name(model.kind)));
         }
-        if !self.architectures.is_empty() && !self.architectures.contains(&model.architecture) {
-            return Some(format!(
-                "runs {} models only, this is {}",
-                self.architectures.join(", "),
-                model.architecture
-            ));
+        if let (Some(text), true) = (&self.text, model.kind.generates()) {
+            let why = text.refuses(model, named);
+            if why.is_some() {
+                return why;
+            }
         }
         if !self.platforms.iter().any(|p| p == os) {
             return Some(format!("has no build for {os}"));
         }
         None
     }
+}
+
+impl TextModels {
+    fn refuses(&self, model: &ModelSpec, named: bool) -> Option<String> {
+        let architecture = &model.architecture;
+        if !self.architectures.is_empty() && !self.architectures.contains(architecture) {
+            return Some(format!("does not know {architecture} models ({})", self.source));
+        }
+        if self.except.iter().any(|e| is_variant(&model.name, e)) {
+            return Some(format!("does not know this {architecture} model ({})", self.source));
+        }
+        if named && !self.models.is_empty() && self.own_name(&model.name).is_none() {
+            return Some(format!("is not made for this model ({})", self.source));
+        }
+        None
+    }
+
+    /// The framework's own name of a model, by the longest catalogue name that the model's begins with.
+    pub(super) fn own_name(&self, model: &str) -> Option<&str> {
+        let known = self.models.iter().filter(|(name, _)| is_variant(model, name));
+        known.max_by_key(|(name, _)| name.len()).map(|(_, own)| own.as_str())
+    }
+}
+
+/// Whether `model` is `name` or goes on after it: `Qwen3-4B-Q4_K_M` for `qwen3-4b`, not `qwen3-4bit`.
+fn is_variant(model: &str, name: &str) -> bool {
+    let rest = model.get(name.len()..).filter(|_| model[..name.len()].eq_ignore_ascii_case(name));
+    rest.is_some_and(|r| !r.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.'))
 }
 
 impl Target {
@@ -161,11 +203,10 @@ impl Target {
     }
 
     pub(super) fn precisions_for(&self, kind: ModelKind) -> &[Precision] {
-        match kind {
-            ModelKind::Llm | ModelKind::Multimodal => &self.precisions,
-            _ if !self.graph_precisions.is_empty() => &self.graph_precisions,
-            _ => &self.precisions,
+        if kind.generates() || self.graph_precisions.is_empty() {
+            return &self.precisions;
         }
+        &self.graph_precisions
     }
 
     pub(super) fn install_on(&self, os: &str) -> String {
@@ -191,5 +232,45 @@ mod tests {
             }
         }
         assert!(Frameworks::embedded().get("llama.cpp").is_some());
+    }
+
+    #[test]
+    fn text_models_are_named_as_gguf_and_the_catalogue_name_them() {
+        let names = include_str!("../../profiles/runtimes/llama.cpp-architectures.txt");
+        let known: Vec<&str> = names.lines().collect();
+        let catalogue = crate::catalog::Catalog::load_with(None).unwrap();
+        for text in Frameworks::embedded().list.iter().filter_map(|f| f.text.as_ref()) {
+            assert!(!text.source.is_empty());
+            for a in &text.architectures {
+                assert!(known.contains(&a.as_str()), "{a}: {}", text.source);
+            }
+            for a in text.needs.keys() {
+                assert!(text.architectures.contains(a), "{a}: {}", text.source);
+            }
+            for m in text.models.keys() {
+                assert!(catalogue.get(m).is_ok(), "{m}: {}", text.source);
+            }
+            for e in &text.except {
+                assert!(
+                    catalogue.entries().iter().any(|c| is_variant(&c.name, e)),
+                    "{e}: {}",
+                    text.source
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_variant_goes_on_after_the_name() {
+        assert!(
+            is_variant("Qwen3-4B-Instruct-Q4_K_M", "qwen3-4b")
+                && is_variant("qwen3-4b", "qwen3-4b")
+        );
+        for other in ["qwen3-4bit", "qwen3", "qwen3-14b", "qwen3.5-4b", "é"] {
+            assert!(
+                !is_variant(other, "qwen3-4b") && !is_variant("qwen3.5-4b", "qwen3"),
+                "{other}"
+            );
+        }
     }
 }

@@ -120,7 +120,7 @@ impl Request {
             );
         }
         // One inference of an embedding, vision or speech model keeps no context.
-        let generates = matches!(model.kind, ModelKind::Llm | ModelKind::Multimodal);
+        let generates = model.kind.generates();
         if generates && model.context_length > 0 && self.context > model.context_length {
             return error(
                 format!(

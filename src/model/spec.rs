@@ -13,6 +13,13 @@ pub enum ModelKind {
     Multimodal,
 }
 
+impl ModelKind {
+    /// Whether it writes text, token by token.
+    pub fn generates(self) -> bool {
+        matches!(self, ModelKind::Llm | ModelKind::Multimodal)
+    }
+}
+
 /// What a tensor is for; decides how much of it one token reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -10,9 +10,7 @@ use super::observation::{MICRO_BATCH, Observation, Part, Rates, Task};
 use super::params::{Params, Parts};
 use super::settings::Settings;
 use super::shapes::{self, Weights};
-use crate::model::{
-    ComputeApi, DeviceClass, Fact, Isa, ModelKind, Processor, ProcessorKind, Source,
-};
+use crate::model::{ComputeApi, DeviceClass, Fact, Isa, Processor, ProcessorKind, Source};
 
 /// Answers queries from fitted parameters. Cheap to make, microseconds a query.
 #[derive(Debug, Clone)]
@@ -104,7 +102,7 @@ impl Predictor {
         let (decode, parts) = self.speed(q, &at(Task::Decode, 0));
         let (full, _) = self.speed(q, &at(Task::Decode, q.context));
         let (prefill, _) = self.speed(q, &at(Task::Prefill, 0));
-        if !matches!(q.model.kind, ModelKind::Llm | ModelKind::Multimodal) {
+        if !q.model.kind.generates() {
             let parts = self.params.task(Task::Prefill).parts(&at(Task::Prefill, 0));
             let load = self.load(q, &memory);
             return Ok(encoder(q, memory, &prefill, peak, &parts, load));

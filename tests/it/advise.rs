@@ -58,7 +58,7 @@ fn decide(
         device,
         device_is_here: false,
         model,
-        source: &ModelSource::None,
+        source: &ModelSource::Hub { original: None, gguf: Vec::new() },
         request,
         frameworks: Frameworks::embedded(),
         rules: Rules::embedded(),
@@ -458,6 +458,47 @@ fn a_gguf_that_no_repository_has_is_made_from_the_original_weights() {
         made.push(published);
     }
     assert!(made.contains(&true) && made.contains(&false), "both ways were seen: {made:?}");
+}
+
+#[test]
+fn a_framework_is_advised_only_for_models_that_it_knows() {
+    let ask = |words: &[&str]| {
+        let mut command = crate::support::edge_advisor();
+        command.arg("recommend").args(words).args(["--format", "json"]).output().unwrap()
+    };
+    let run = |words: &[&str]| {
+        let output = ask(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["pick"]["commands"]["run"].as_str().unwrap().to_owned()
+    };
+    let laptop = ["--device", "core-ultra-7-258v", "--framework"];
+    for (model, framework) in [
+        ("nemotron-3-nano-4b", "openvino"),
+        ("nemotron-3-nano-4b", "onnxruntime"),
+        ("mixtral-8x7b", "onnxruntime"),
+        ("glm-4.7-flash", "openvino"),
+    ] {
+        let output = ask(&[&[model], &laptop[..], &[framework, "--ram", "64"]].concat());
+        assert_eq!(output.status.code(), Some(4), "{model} {framework}");
+        let said = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+        assert!(said.contains("does not know"), "{said}");
+    }
+    let run_on = |model, framework| run(&[&[model], &laptop[..], &[framework]].concat());
+    assert!(run_on("qwen3.5-2b", "openvino").contains("nncf 'transformers>=5.2,<=5.2.99' && "));
+    assert!(run_on("llama-3.2-1b", "openvino").contains("nncf && "), "any version will do");
+    assert!(run_on("qwen3-1.7b", "onnxruntime").contains("builder -m Qwen/Qwen3-1.7B -o "));
+
+    let phone = ["--device", "snapdragon-8-elite", "--framework", "qnn"];
+    let export = run(&[&["llama-3.2-1b"], &phone[..]].concat());
+    assert!(export.contains("qai-hub-models export llama_v3_2_1b_instruct "), "{export}");
+    let other = ask(&[&["qwen2.5-1.5b"], &phone[..]].concat());
+    assert_eq!(other.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("not made for this model"));
+    run(&[&["--params", "3B"], &phone[..]].concat());
+
+    let npu = ["--device", "ryzen-ai-max-395", "--framework", "fastflowlm"];
+    assert_eq!(run(&[&["qwen3-4b"], &npu[..]].concat()), "flm serve qwen3:4b");
 }
 
 #[test]
