@@ -196,8 +196,10 @@ fn build(
         utility: f64::NEG_INFINITY,
         target: Some(target),
     };
+    let measured = input.evidence.find(&input.model.name, &c);
     let named = *input.source != ModelSource::None;
-    if let Some(why) = framework.refuses(input.model, named, &input.device.os) {
+    let refusal = framework.refuses(input.model, named, &input.device.os);
+    if let (Some(why), None) = (refusal, measured) {
         c.rejections.push(Rejection {
             by: "model".to_owned(),
             why: format!("{} {why}", framework.name),
@@ -224,7 +226,7 @@ fn build(
         });
     }
     expect(input, p, &mut c);
-    if let Some(m) = input.evidence.find(&input.model.name, &c) {
+    if let Some(m) = measured {
         overrule(&mut c, p, m);
     }
     c

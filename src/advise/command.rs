@@ -105,7 +105,7 @@ fn fill(template: &str, input: &Input<'_>, c: &Candidate) -> String {
         ("{precision}", c.precision.to_string()),
         ("{bits}", genai_bits(c.precision).to_owned()),
         ("{ov_format}", openvino_format(c.precision).to_owned()),
-        ("{mlx_bits}", mlx_bits(c.precision).to_string()),
+        ("{mlx_weights}", mlx_weights(c.precision)),
         ("{npu_type}", c.precision.name().to_lowercase()),
         ("{olive_pass}", olive_pass(c.precision).to_owned()),
         ("{threads}", threads(input).to_string()),
@@ -156,10 +156,10 @@ fn olive_pass(p: Precision) -> &'static str {
     }
 }
 
-fn mlx_bits(p: Precision) -> u32 {
+fn mlx_weights(p: Precision) -> String {
     match p {
-        Precision::F16 => 16,
-        p => p.bits_per_weight().floor() as u32,
+        Precision::F16 => "--dtype float16".to_owned(),
+        p => format!("-q --q-bits {} --q-group-size 64", p.bits_per_weight().floor()),
     }
 }
 

@@ -175,6 +175,11 @@ fn measured_evidence_outranks_the_tree_and_says_so() {
         r.overruled.unwrap().contains("measured here llama.cpp"),
         "the tree prefers OpenVINO on Intel"
     );
+    // What ran here is possible, whatever a converter's list says of it.
+    let m = model("nemotron-3-nano-4b");
+    let ran = measured("openvino", Precision::Int4AsymG64, 300.0);
+    let evidence = Evidence { rows: vec![Measured { model: m.name.clone(), ..ran }] };
+    assert_eq!(decide(&d, &m, &request, &evidence).pick.unwrap().candidate.framework, "openvino");
 }
 
 #[test]
@@ -477,6 +482,7 @@ fn a_framework_is_advised_only_for_models_that_it_knows() {
         ("nemotron-3-nano-4b", "openvino"),
         ("nemotron-3-nano-4b", "onnxruntime"),
         ("mixtral-8x7b", "onnxruntime"),
+        ("granite-4.0-micro", "onnxruntime"),
         ("glm-4.7-flash", "openvino"),
     ] {
         let output = ask(&[&[model], &laptop[..], &[framework, "--ram", "64"]].concat());
