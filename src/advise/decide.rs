@@ -224,12 +224,7 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
         let kept = c.quality.as_ref().map_or(97.0, |q| q.kept).max(0.01) / 100.0;
         let bytes = c.memory_bytes.as_ref().map_or(c.weight_bytes as f64, |m| m.value).max(1.0);
         let share = (bytes / (c.memory_limit_bytes.max(1) as f64)).min(1.0);
-        let tree: f64 = c
-            .weights
-            .iter()
-            .filter(|(stage, ..)| !(evidence_rules && DEFAULTS.contains(&stage.as_str())))
-            .map(|(.., w)| w)
-            .sum();
+        let tree = tree_weight(c, None, evidence_rules);
         c.utility = v.speed_weight * speed + v.quality_weight * kept.ln()
             - v.memory_weight * share
             - v.overflow_weight * overflow(c)
@@ -238,6 +233,14 @@ fn score(input: &Input<'_>, candidates: &mut [Candidate], evidence_rules: bool) 
             - v.energy_weight * energy_of(c).unwrap_or(thirstiest)
             + tree;
     }
+}
+
+/// What the tree's rules, or one of them, add to a candidate's utility.
+pub(super) fn tree_weight(c: &Candidate, rule: Option<&str>, evidence_rules: bool) -> f64 {
+    let counts = |stage: &str, id: &str| {
+        rule.is_none_or(|r| r == id) && !(evidence_rules && DEFAULTS.contains(&stage))
+    };
+    c.weights.iter().filter(|(stage, id, _)| counts(stage, id)).map(|(.., w)| w).sum()
 }
 
 /// How uncertain the speed is, in units of ln(speed).

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::candidate::{Candidate, Rejection};
 use super::command::{Commands, commands, threads};
-use super::decide::{Input, Judged, gib, overruled};
+use super::decide::{Input, Judged, gib, overruled, tree_weight};
 use super::facts::Facts;
 use super::rules::Step;
 use crate::predict::{Bottleneck, Estimate, Rung};
@@ -33,6 +33,20 @@ pub struct RunnerUp {
     pub choice: Choice,
     pub wins: Vec<String>,
     pub gives_up: Vec<String>,
+    /// The tree's rule without which it would be the pick.
+    pub decided_by: Option<String>,
+}
+
+impl RunnerUp {
+    /// What it wins, what it gives up and the rule that decides against it, as one sentence.
+    pub fn verdict(&self) -> String {
+        let list = |word: &str, of: &[String]| {
+            (!of.is_empty()).then(|| format!("{word} {}", of.join(", ")))
+        };
+        let rule = self.decided_by.as_ref().map(|r| format!("decided by {r}"));
+        let parts = [list("wins", &self.wins), list("gives up", &self.gives_up), rule];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// Candidates that were refused for the same reason.
@@ -113,7 +127,12 @@ pub(super) fn assemble(
             .into_iter()
             .map(|c| {
                 let (wins, gives_up) = compare(p, c);
-                RunnerUp { choice: choice(c), wins, gives_up }
+                RunnerUp {
+                    choice: choice(c),
+                    wins,
+                    gives_up,
+                    decided_by: decided_by(p, c, &judged),
+                }
             })
             .collect()
     });
@@ -208,6 +227,15 @@ fn compare(pick: &Candidate, c: &Candidate) -> (Vec<String>, Vec<String>) {
         gives_up.push("nothing measurable: the tree's preference decides".to_owned());
     }
     (wins, gives_up)
+}
+
+/// The rule whose weights put the pick before `c`, where one alone does.
+fn decided_by(pick: &Candidate, c: &Candidate, judged: &Judged) -> Option<String> {
+    let weight = |c: &Candidate, rule: &str| tree_weight(c, Some(rule), judged.evidence_rules);
+    let lead = |rule: &str| weight(pick, rule) - weight(c, rule);
+    let steps = judged.walk.steps.iter().map(|s| (lead(&s.id), s));
+    let (most, step) = steps.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (most > pick.utility - c.utility).then(|| format!("\"{}\": {}", step.title, step.reason))
 }
 
 /// Rejected candidates, those of one framework and place with the same reasons together.

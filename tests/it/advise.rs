@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use edge_advisor::advise::{
-    self, Evidence, Frameworks, Input, Measured, ModelSource, Objective, QualityTable,
+    self, Candidate, Evidence, Frameworks, Input, Measured, ModelSource, Objective, QualityTable,
     Recommendation, Request, Rules, States,
 };
 use edge_advisor::catalog::{self, Catalog};
-use edge_advisor::model::{Device, ModelSpec, Precision};
+use edge_advisor::model::{ComputeApi, Device, ModelSpec, Precision};
 use edge_advisor::predict::{Estimate, Predictor, Rung};
 use edge_advisor::profile::{Library, Overrides};
 use edge_advisor::record::RunRecord;
@@ -180,6 +180,20 @@ fn measured_evidence_outranks_the_tree_and_says_so() {
     let ran = measured("openvino", Precision::Int4AsymG64, 300.0);
     let evidence = Evidence { rows: vec![Measured { model: m.name.clone(), ..ran }] };
     assert_eq!(decide(&d, &m, &request, &evidence).pick.unwrap().candidate.framework, "openvino");
+}
+
+#[test]
+fn an_alternative_names_the_rule_that_put_the_pick_before_it() {
+    let d = device("snapdragon-8-elite", None, None);
+    let r = decide(&d, &model("llama-3.2-3b"), &Request::default(), &Evidence::default());
+    let pick = r.pick.unwrap().candidate;
+    let on = |api| r.runners_up.iter().find(|a| a.choice.candidate.api == api).unwrap();
+    let vulkan = on(ComputeApi::Vulkan);
+    let speed = |c: &Candidate| c.decode_tok_s.as_ref().unwrap().value;
+    assert!(speed(&vulkan.choice.candidate) > speed(&pick), "the rule decides, not the speed");
+    let rule = vulkan.decided_by.as_ref().unwrap();
+    assert!(rule.contains("\"Adreno GPU\": ") && vulkan.verdict().ends_with(rule), "{rule}");
+    assert!(on(ComputeApi::Qnn).decided_by.is_none(), "no rule alone decides there");
 }
 
 #[test]

@@ -261,14 +261,7 @@ fn alternatives(t: &mut String, r: &Recommendation) {
             .as_ref()
             .map_or(String::new(), |d| format!("  {} tok/s", number(d.value)));
         let _ = writeln!(t, "  {}{speed}", c.label());
-        let mut parts = Vec::new();
-        if !alt.wins.is_empty() {
-            parts.push(format!("wins {}", alt.wins.join(", ")));
-        }
-        if !alt.gives_up.is_empty() {
-            parts.push(format!("gives up {}", alt.gives_up.join(", ")));
-        }
-        t.push_str(&wrap(&parts.join("; "), 6));
+        t.push_str(&wrap(&alt.verdict(), 6));
     }
 }
 

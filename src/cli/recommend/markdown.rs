@@ -18,14 +18,7 @@ pub fn render(r: &Recommendation, explain: bool) -> String {
     t.push_str("| | run as | decode tok/s | prefill tok/s | memory | quality kept | |\n|---|---|---|---|---|---|---|\n");
     row(&mut t, "**pick**", &pick.candidate, "");
     for alt in &r.runners_up {
-        let mut why = Vec::new();
-        if !alt.wins.is_empty() {
-            why.push(format!("wins {}", alt.wins.join(", ")));
-        }
-        if !alt.gives_up.is_empty() {
-            why.push(format!("gives up {}", alt.gives_up.join(", ")));
-        }
-        row(&mut t, "", &alt.choice.candidate, &why.join("; "));
+        row(&mut t, "", &alt.choice.candidate, &alt.verdict());
     }
     for (name, text) in [("Evidence", &r.overruled), ("Limited by", &r.bottleneck)] {
         if let Some(text) = text {
